@@ -1,0 +1,91 @@
+//! Every limit of the product in one table.
+//!
+//! `stonechat config docs` prints [`TABLE`]; the page in `docs/limits.md` is made from it.
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// The constant's name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+    /// The value's unit.
+    pub unit: &'static str,
+    /// What it bounds, and what happens beyond it.
+    pub what: &'static str,
+}
+
+macro_rules! limits {
+    ($($name:ident: $type:ty = $value:expr, $unit:literal, $what:literal;)*) => {
+        $(#[doc = $what] #[doc = concat!("Unit: ", $unit, ".")] pub const $name: $type = $value;)*
+
+        /// Every limit.
+        pub const TABLE: &[Limit] = &[
+            $(Limit { name: stringify!($name), value: $value as u64, unit: $unit, what: $what },)*
+        ];
+    };
+}
+
+limits! {
+    ID_BYTES: usize = 128, "bytes", "Length of a user's or a conversation's id; a longer one is an invalid argument.";
+    TENANT_ID_BYTES: usize = 64, "bytes", "Length of a tenant's id; a longer one is an invalid argument.";
+    DEVICE_ID_BYTES: usize = 64, "bytes", "Length of a device's or a key's id; a longer one is an invalid argument.";
+    TEXT_BYTES: usize = 16_384, "bytes", "Text of a message in UTF-8; a longer one is too large.";
+    CUSTOM_BYTES: usize = 16_384, "bytes", "JSON document of a message's custom content; a longer one is too large.";
+    CUSTOM_TYPE_BYTES: usize = 128, "bytes", "Type of a message's custom content.";
+    MENTIONS: usize = 50, "users", "Users mentioned in a message.";
+    ATTACHMENTS: usize = 30, "files", "Attachments of a message.";
+    ATTACHMENT_TEXT_BYTES: usize = 512, "bytes", "Each text of an attachment (id, name, content type).";
+    NAME_BYTES: usize = 256, "bytes", "A conversation's or a user's name.";
+    AVATAR_BYTES: usize = 1_024, "bytes", "A reference to a picture.";
+    ANNOUNCEMENT_BYTES: usize = 4_096, "bytes", "A conversation's announcement.";
+    DRAFT_BYTES: usize = 16_384, "bytes", "A draft.";
+    EMOJI_BYTES: usize = 64, "bytes", "An emoji of a reaction or a status.";
+    STATUS_TEXT_BYTES: usize = 256, "bytes", "The text of a user's status.";
+    REACTION_EMOJIS: usize = 20, "emojis", "Different emojis on one message.";
+    REACTIONS: usize = 1_000, "reactions", "Reactions on one message; more are refused.";
+    PINS: u32 = 100, "messages", "Pinned messages of a conversation.";
+    GROUP_MEMBERS: u32 = 500, "members", "Members of a group; beyond it the group is upgraded to a channel first.";
+    CHANNEL_MEMBERS: u32 = 1_000_000, "members", "Members of a channel.";
+    MEMBERS_PER_COMMAND: usize = 100, "users", "Users that one command creates with, adds or removes.";
+    CLIENT_ID_TTL_S: u64 = 3 * 86_400, "seconds", "How long a client id is remembered: the same command gives the same answer.";
+    CLIENT_ID_AGE_S: u64 = 2 * 86_400, "seconds", "How old a client id's own time may be; an older one is refused.";
+    CLIENT_ID_AHEAD_S: u64 = 86_400, "seconds", "How far in the future a client id's own time may be.";
+    FRAME_BYTES: usize = 65_536, "bytes", "A frame or message from a client; a larger one closes the session (4501).";
+    JSON_DEPTH: usize = 64, "levels", "Nesting of JSON from outside.";
+    CURSORS: usize = 2_000, "cursors", "Cursors of one hello or sync; conversations beyond them are listed without their events.";
+    PAGE_EVENTS: usize = 200, "events", "Events of one page.";
+    PAGE_CONVERSATIONS: usize = 100, "conversations", "Conversations of one page.";
+    SYNC_EVENTS: usize = 100, "events", "Missed events of one conversation that a sync brings; the client pages for more.";
+    SESSION_QUEUE_BYTES: usize = 1_048_576, "bytes", "What waits for a session; beyond it the session is closed as too slow (4008).";
+    SESSION_COMMANDS_IN_FLIGHT: usize = 1_024, "commands", "Unanswered commands of a session; beyond it a command is refused.";
+    SESSION_COMMANDS_PER_S: u32 = 200, "commands/s", "Commands of a session on average (the configuration may change it).";
+    SESSION_COMMANDS_BURST: u32 = 400, "commands", "Commands of a session at once.";
+    SESSIONS_PER_USER: usize = 20, "sessions", "Open sessions of one user on a gateway; the oldest is closed beyond it.";
+    SUBSCRIPTIONS: usize = 500, "users", "Users whose status a session follows.";
+    TOKEN_BYTES: usize = 4_096, "bytes", "A user token.";
+    HELLO_TIMEOUT_S: u64 = 10, "seconds", "From the connection to a valid hello; then the socket is closed.";
+    HEARTBEAT_S: u64 = 60, "seconds", "Silence of a client after which its session is closed (4012).";
+    CLOSE_TIMEOUT_S: u64 = 5, "seconds", "Reading on after a close frame until the stream ends.";
+    HTTP_BODY_BYTES: usize = 1_048_576, "bytes", "A request's body; a larger one is too large.";
+    HTTP_HEADER_TIMEOUT_S: u64 = 10, "seconds", "Reading a request's header.";
+    CONNECTIONS: usize = 100_000, "connections", "Open connections of one listener; more wait in the kernel.";
+    LOG_QUEUE_RECORDS: usize = 65_536, "commands", "Undecided commands of a partition of the embedded command log; beyond it a command is refused as unavailable.";
+    LOG_QUEUE_BYTES: usize = 67_108_864, "bytes", "Undecided bytes of a partition of the embedded command log.";
+    BATCH_COMMANDS: usize = 512, "commands", "Commands that an owner decides at once.";
+    BATCH_BYTES: usize = 4_194_304, "bytes", "Bytes of commands that an owner decides at once.";
+    COMMIT_BYTES: usize = 16_777_216, "bytes", "Bytes that the group-commit writer writes with one fsync.";
+    WRITE_QUEUE: usize = 4_096, "batches", "Batches that wait for the group-commit writer; further callers wait.";
+    STATE_CONVERSATIONS: usize = 50_000, "conversations", "Conversations that an owner of a partition keeps in memory.";
+    STATE_MEMBERS: usize = 1_024, "members", "Members of one channel that an owner keeps in memory.";
+    ROLL_FORWARD_EVENTS: usize = 4_096, "events", "Events above a head that loading a conversation finishes.";
+    RANGE_ROWS: usize = 10_000, "rows", "Rows of one range read.";
+    GET_KEYS: usize = 10_000, "keys", "Keys of one bulk read.";
+    STREAM_TTL_S: u64 = 7 * 86_400, "seconds", "How long the embedded event stream is kept for its consumers.";
+    STREAM_BATCH: usize = 256, "events", "Events that a consumer of the event stream takes at once.";
+    COMMAND_TIMEOUT_MS: u64 = 10_000, "milliseconds", "How long an api request waits for its command's outcome.";
+    ROUTES_PER_USER: usize = 16, "gateways", "Gateways that hold sessions of one user.";
+}
+
+/// Events of a partition of the events table: `seq / EVENTS_PER_BUCKET`.
+pub const EVENTS_PER_BUCKET: u64 = 4096;

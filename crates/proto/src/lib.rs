@@ -1,0 +1,23 @@
+//! The contracts of `proto/` as Rust types.
+//!
+//! The public types also carry the one JSON shape of REST, WebSocket and webhooks: `snake_case`,
+//! RFC 3339 times, enums by their short names, one-ofs inline. See [`json`].
+
+pub mod json;
+
+/// The public contract, package `stonechat.v1`.
+#[allow(clippy::all, clippy::too_many_lines, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("stonechat.v1");
+}
+
+/// The contract between roles, package `stonechat.internal.v1`.
+#[allow(missing_docs, clippy::all, clippy::too_many_lines, reason = "generated")]
+pub mod internal {
+    pub mod v1 {
+        tonic::include_proto!("stonechat.internal.v1");
+    }
+}
+
+/// The descriptors of every contract, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,4 @@
+//! placeholder
+/// placeholder
+pub struct EmbeddedRows; /// placeholder
+pub struct EmbeddedRowsConfig;

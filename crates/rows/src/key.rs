@@ -1,0 +1,153 @@
+//! Keys: typed parts, and their order-preserving bytes for engines that keep one ordered map.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::{ColumnKind, RowsError, Table};
+
+/// A part of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyPart {
+    /// Text without NUL.
+    Text(Arc<str>),
+    /// A number.
+    Number(u64),
+}
+
+impl KeyPart {
+    fn fits(&self, kind: ColumnKind) -> bool {
+        match self {
+            Self::Text(text) => kind == ColumnKind::Text && !text.as_bytes().contains(&0),
+            Self::Number(_) => kind == ColumnKind::Number,
+        }
+    }
+
+    /// Appends bytes that order as the parts do: text and a NUL, or eight bytes big-endian.
+    pub fn encode(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => {
+                to.extend_from_slice(text.as_bytes());
+                to.push(0);
+            }
+            Self::Number(number) => to.extend_from_slice(&number.to_be_bytes()),
+        }
+    }
+}
+
+impl From<Arc<str>> for KeyPart {
+    fn from(text: Arc<str>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for KeyPart {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<u64> for KeyPart {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// The key of a row: its partition's parts, then its clustering parts.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The table.
+    pub table: &'static Table,
+    /// Every part, partition first.
+    pub parts: SmallVec<[KeyPart; 4]>,
+}
+
+impl Key {
+    /// The key of these parts, as many as the table has columns.
+    pub fn new(table: &'static Table, parts: impl IntoIterator<Item = KeyPart>) -> Self {
+        Self { table, parts: parts.into_iter().collect() }
+    }
+
+    /// The parts that name the partition.
+    pub fn partition(&self) -> &[KeyPart] {
+        &self.parts[..self.table.partition.len().min(self.parts.len())]
+    }
+
+    /// The parts that order the rows of a partition.
+    pub fn clustering(&self) -> &[KeyPart] {
+        &self.parts[self.table.partition.len().min(self.parts.len())..]
+    }
+
+    /// A part that is text; empty where it is not.
+    pub fn text(&self, index: usize) -> &str {
+        match self.parts.get(index) {
+            Some(KeyPart::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// A part that is a number; 0 where it is not.
+    pub fn number(&self, index: usize) -> u64 {
+        match self.parts.get(index) {
+            Some(KeyPart::Number(number)) => *number,
+            _ => 0,
+        }
+    }
+
+    /// Checks that the parts are of the table's shape.
+    pub fn check(&self) -> Result<(), RowsError> {
+        let columns = self.table.partition.iter().chain(self.table.clustering);
+        let count = self.table.partition.len() + self.table.clustering.len();
+        if count == self.parts.len() && columns.zip(&self.parts).all(|(column, part)| part.fits(column.kind)) {
+            Ok(())
+        } else {
+            Err(RowsError::BadRequest(format!("key is not of the shape of {}", self.table.name)))
+        }
+    }
+
+    /// The key's bytes in its table, which order as the parts do.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        for part in &self.parts {
+            part.encode(&mut bytes);
+        }
+        bytes
+    }
+
+    /// Reads back what [`Key::encode`] wrote.
+    pub fn decode(table: &'static Table, mut bytes: &[u8]) -> Result<Self, RowsError> {
+        let corrupt = || RowsError::Corrupt(format!("key of {}", table.name));
+        let mut parts = SmallVec::new();
+        for column in table.partition.iter().chain(table.clustering) {
+            match column.kind {
+                ColumnKind::Text => {
+                    let end = bytes.iter().position(|b| *b == 0).ok_or_else(corrupt)?;
+                    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| corrupt())?;
+                    parts.push(KeyPart::Text(text.into()));
+                    bytes = &bytes[end + 1..];
+                }
+                ColumnKind::Number => {
+                    let (number, rest) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
+                    parts.push(KeyPart::Number(u64::from_be_bytes(*number)));
+                    bytes = rest;
+                }
+            }
+        }
+        if bytes.is_empty() { Ok(Self { table, parts }) } else { Err(corrupt()) }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.table, other.table) && self.parts == other.parts
+    }
+}
+
+impl Eq for Key {}
+
+impl std::hash::Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.table.name.hash(state);
+        self.parts.hash(state);
+    }
+}

@@ -1,0 +1,226 @@
+//! The tables and their keys.
+//!
+//! Events are the truth of a log; every other row of a log derives from them. Versions: the position of
+//! the command, unless the table says otherwise.
+
+use stonechat_model::{ClientId, ConversationId, KeyId, LogKey, TenantId, UserId, limits};
+
+use crate::{Column, ColumnKind, Key, KeyPart, Range, Table};
+
+const fn text(name: &'static str) -> Column {
+    Column { name, kind: ColumnKind::Text }
+}
+
+const fn number(name: &'static str) -> Column {
+    Column { name, kind: ColumnKind::Number }
+}
+
+const fn table(name: &'static str, partition: &'static [Column], clustering: &'static [Column]) -> Table {
+    Table { name, partition, clustering, expires: false }
+}
+
+const fn expiring(name: &'static str, partition: &'static [Column], clustering: &'static [Column]) -> Table {
+    Table { name, partition, clustering, expires: true }
+}
+
+/// The immutable events of a log. Value: `stonechat.v1.Event`.
+pub static EVENTS: Table = table("events", &[text("tenant"), text("log"), number("bucket")], &[number("seq")]);
+/// The present state of changed messages. Value: `stonechat.v1.Overlay`.
+pub static OVERLAYS: Table = table("overlays", &[text("tenant"), text("log"), number("bucket")], &[number("seq")]);
+/// The heads of logs. Value: `HeadRow`.
+pub static HEADS: Table = table("heads", &[text("tenant"), text("log")], &[]);
+/// The members of conversations. Value: `MemberRow`.
+pub static MEMBERS: Table = table("members", &[text("tenant"), text("conversation")], &[text("user")]);
+/// Members' marks. Value: `MarkRow`; version: the sum of its seqs.
+pub static MARKS: Table = table("marks", &[text("tenant"), text("conversation")], &[text("user")]);
+/// The users' side of conversations. Value: `MembershipRow`.
+pub static MEMBERSHIPS: Table = table("memberships", &[text("tenant"), text("user")], &[text("conversation")]);
+/// Messages that users deleted for themselves. Value: `HiddenRow`.
+pub static HIDDEN: Table = table("hidden", &[text("tenant"), text("user"), text("conversation")], &[number("seq")]);
+/// What client ids led to. Value: `ClientIdRow`; expires after [`limits::CLIENT_ID_TTL_S`].
+pub static CLIENT_IDS: Table =
+    expiring("client_ids", &[text("tenant"), text("log"), text("sender"), text("client_id")], &[]);
+/// Users. Value: `UserRow`. Spread over [`USER_SHARDS`] partitions of a tenant.
+pub static USERS: Table = table("users", &[text("tenant"), number("shard")], &[text("user")]);
+/// Tenants. Value: `TenantRow`; by compare-and-set. One partition ("all"), so that they can be listed.
+pub static TENANTS: Table = table("tenants", &[text("all")], &[text("tenant")]);
+/// Keys by their id. Value: `KeyRow`; by compare-and-set.
+pub static KEYS: Table = table("keys", &[text("key")], &[]);
+/// A tenant's keys. Value: `TenantKeyRow`; by compare-and-set.
+pub static TENANT_KEYS: Table = table("tenant_keys", &[text("tenant")], &[text("key")]);
+/// Numbers counted up. Value: `CounterRow`; by compare-and-set.
+pub static COUNTERS: Table = table("counters", &[text("name")], &[]);
+/// The embedded event stream. Value: `StreamRecord`; version: the offset; expires after [`limits::STREAM_TTL_S`].
+pub static STREAM: Table = expiring("stream", &[number("partition")], &[number("offset")]);
+/// How far consumers of the embedded event stream are. Value: `CounterRow`; version: the offset.
+pub static STREAM_POSITIONS: Table = table("stream_positions", &[text("consumer")], &[number("partition")]);
+
+/// Every table.
+pub static ALL: &[&Table] = &[
+    &EVENTS, &OVERLAYS, &HEADS, &MEMBERS, &MARKS, &MEMBERSHIPS, &HIDDEN, &CLIENT_IDS, &USERS, &TENANTS, &KEYS,
+    &TENANT_KEYS, &COUNTERS, &STREAM, &STREAM_POSITIONS,
+];
+
+/// How many partitions a tenant's users are spread over.
+pub const USER_SHARDS: u64 = 16;
+/// The one partition of the tenants.
+const ALL_TENANTS: &str = "all";
+
+fn log_parts(log: &LogKey) -> [KeyPart; 2] {
+    [log.tenant.shared().into(), log.log.to_text().into()]
+}
+
+fn bucketed(table: &'static Table, log: &LogKey, seq: u64) -> Key {
+    let bucket = [KeyPart::Number(seq / limits::EVENTS_PER_BUCKET), KeyPart::Number(seq)];
+    Key::new(table, log_parts(log).into_iter().chain(bucket))
+}
+
+/// The key of an event.
+pub fn event(log: &LogKey, seq: u64) -> Key {
+    bucketed(&EVENTS, log, seq)
+}
+
+/// The key of the overlay of the message `seq`.
+pub fn overlay(log: &LogKey, seq: u64) -> Key {
+    bucketed(&OVERLAYS, log, seq)
+}
+
+/// The rows `from..until` by seq of a table in buckets ([`EVENTS`] or [`OVERLAYS`]) that lie in one bucket.
+pub fn bucket_range(table: &'static Table, log: &LogKey, from: u64, until: u64, reverse: bool, limit: usize) -> Range {
+    let bucket = KeyPart::Number(from / limits::EVENTS_PER_BUCKET);
+    Range {
+        table,
+        partition: log_parts(log).into_iter().chain([bucket]).collect(),
+        from: Some(vec![from.into()]),
+        until: Some(vec![until.into()]),
+        reverse,
+        limit,
+    }
+}
+
+/// The key of a log's head.
+pub fn head(log: &LogKey) -> Key {
+    Key::new(&HEADS, log_parts(log))
+}
+
+/// The key of a member.
+pub fn member(tenant: &TenantId, conversation: &ConversationId, user: &UserId) -> Key {
+    Key::new(&MEMBERS, [tenant.shared().into(), conversation.shared().into(), user.shared().into()])
+}
+
+/// A page of the members of a conversation, from a user on.
+pub fn members(tenant: &TenantId, conversation: &ConversationId, from: Option<&str>, limit: usize) -> Range {
+    of_partition(&MEMBERS, vec![tenant.shared().into(), conversation.shared().into()], from, limit)
+}
+
+/// The key of a member's marks.
+pub fn mark(tenant: &TenantId, conversation: &ConversationId, user: &UserId) -> Key {
+    Key::new(&MARKS, [tenant.shared().into(), conversation.shared().into(), user.shared().into()])
+}
+
+/// A page of the marks of a conversation, from a user on.
+pub fn marks(tenant: &TenantId, conversation: &ConversationId, from: Option<&str>, limit: usize) -> Range {
+    of_partition(&MARKS, vec![tenant.shared().into(), conversation.shared().into()], from, limit)
+}
+
+/// The key of a user's side of a conversation.
+pub fn membership(tenant: &TenantId, user: &UserId, conversation: &ConversationId) -> Key {
+    Key::new(&MEMBERSHIPS, [tenant.shared().into(), user.shared().into(), conversation.shared().into()])
+}
+
+/// A page of a user's memberships, from a conversation on.
+pub fn memberships(tenant: &TenantId, user: &UserId, from: Option<&str>, limit: usize) -> Range {
+    of_partition(&MEMBERSHIPS, vec![tenant.shared().into(), user.shared().into()], from, limit)
+}
+
+/// The key of a message that a user deleted for themselves.
+pub fn hidden(tenant: &TenantId, user: &UserId, conversation: &ConversationId, seq: u64) -> Key {
+    let parts: [KeyPart; 3] = [tenant.shared().into(), user.shared().into(), conversation.shared().into()];
+    Key::new(&HIDDEN, parts.into_iter().chain([seq.into()]))
+}
+
+/// The messages `from..until` that a user deleted for themselves.
+pub fn hidden_range(tenant: &TenantId, user: &UserId, conversation: &ConversationId, from: u64, until: u64) -> Range {
+    Range {
+        table: &HIDDEN,
+        partition: vec![tenant.shared().into(), user.shared().into(), conversation.shared().into()],
+        from: Some(vec![from.into()]),
+        until: Some(vec![until.into()]),
+        reverse: false,
+        limit: limits::RANGE_ROWS,
+    }
+}
+
+/// The key of what a client id led to; `sender` is empty for the tenant.
+pub fn client_id(log: &LogKey, sender: &str, id: ClientId) -> Key {
+    let rest: [KeyPart; 2] = [sender.into(), id.to_string().as_str().into()];
+    Key::new(&CLIENT_IDS, log_parts(log).into_iter().chain(rest))
+}
+
+/// The key of a user.
+pub fn user(tenant: &TenantId, user: &UserId) -> Key {
+    let shard = user.as_str().bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    Key::new(&USERS, [tenant.shared().into(), (shard % USER_SHARDS).into(), user.shared().into()])
+}
+
+/// A page of the users in one of the [`USER_SHARDS`] partitions, from a user on.
+pub fn users(tenant: &TenantId, shard: u64, from: Option<&str>, limit: usize) -> Range {
+    of_partition(&USERS, vec![tenant.shared().into(), shard.into()], from, limit)
+}
+
+/// The key of a tenant.
+pub fn tenant(tenant: &TenantId) -> Key {
+    Key::new(&TENANTS, [ALL_TENANTS.into(), tenant.shared().into()])
+}
+
+/// A page of the tenants, from a tenant on.
+pub fn tenants(from: Option<&str>, limit: usize) -> Range {
+    of_partition(&TENANTS, vec![ALL_TENANTS.into()], from, limit)
+}
+
+/// The key of a key.
+pub fn key(key: &KeyId) -> Key {
+    Key::new(&KEYS, [key.shared().into()])
+}
+
+/// The key of a tenant's key in the tenant's list.
+pub fn tenant_key(tenant: &TenantId, key: &KeyId) -> Key {
+    Key::new(&TENANT_KEYS, [tenant.shared().into(), key.shared().into()])
+}
+
+/// A page of a tenant's keys, from a key on.
+pub fn tenant_keys(tenant: &TenantId, from: Option<&str>, limit: usize) -> Range {
+    of_partition(&TENANT_KEYS, vec![tenant.shared().into()], from, limit)
+}
+
+/// The key of a number counted up.
+pub fn counter(name: &str) -> Key {
+    Key::new(&COUNTERS, [name.into()])
+}
+
+/// The key of a record of the embedded event stream.
+pub fn stream(partition: u32, offset: u64) -> Key {
+    Key::new(&STREAM, [u64::from(partition).into(), offset.into()])
+}
+
+/// The records of a partition of the embedded event stream from an offset on.
+pub fn stream_range(partition: u32, from: u64, reverse: bool, limit: usize) -> Range {
+    Range {
+        table: &STREAM,
+        partition: vec![u64::from(partition).into()],
+        from: Some(vec![from.into()]),
+        until: None,
+        reverse,
+        limit,
+    }
+}
+
+/// The key of a consumer's position in a partition of the embedded event stream.
+pub fn stream_position(consumer: &str, partition: u32) -> Key {
+    Key::new(&STREAM_POSITIONS, [consumer.into(), u64::from(partition).into()])
+}
+
+fn of_partition(table: &'static Table, partition: Vec<KeyPart>, from: Option<&str>, limit: usize) -> Range {
+    let from = from.map(|from| vec![KeyPart::from(from)]);
+    Range { table, partition, from, until: None, reverse: false, limit }
+}

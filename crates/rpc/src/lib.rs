@@ -1,0 +1,13 @@
+//! How roles call each other: one interface per service, whether the other is in this process or not.
+//!
+//! A node that holds sessions or waits for outcomes (a gateway, an api) hands commands to a router by
+//! [`RouterLink`] and gets outcomes, events and signals at its [`Inbox`]. Where users are is asked of
+//! [`Presence`].
+
+mod caller;
+mod link;
+mod presence;
+
+pub use caller::CommandCaller;
+pub use link::{Audience, Control, Delivery, Done, Inbox, Inboxes, Outcome, RouterLink, SignalDelivery, TypingRequest};
+pub use presence::{Presence, StatusUpdate, Target, TargetQuery};
