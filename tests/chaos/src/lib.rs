@@ -1,0 +1,1 @@
+//! Kills the server under load.

@@ -1,0 +1,3 @@
+//! Drives a crash storm.
+
+fn main() {}
