@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{Either, select};
 use parking_lot::Mutex;
 use stonechat_errors::{Code, Error};
 use stonechat_model::GatewayId;
@@ -45,20 +46,30 @@ impl CommandCaller {
     }
 
     /// Submits a command and waits for its outcome, `timeout` at most; then it may or may not be done.
-    pub async fn call(&self, mut command: CommandRecord, timeout: Duration) -> Result<Done, Error> {
+    pub async fn call(&self, command: CommandRecord, timeout: Duration) -> Result<Done, Error> {
+        self.call_until(command, tokio::time::sleep(timeout)).await
+    }
+
+    /// Submits a command and waits for its outcome until the deadline; then it may or may not be done.
+    pub async fn call_until(
+        &self,
+        mut command: CommandRecord,
+        deadline: impl Future<Output = ()> + Send,
+    ) -> Result<Done, Error> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         command.origin = Some(Origin { node: self.node.to_string(), session: 0, id });
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().insert(id, sender);
-        let forget = Forget { waiting: &self.waiting, id };
+        let _forget = Forget { waiting: &self.waiting, id };
         let late = || Error::new(Code::DeadlineExceeded, "command was not decided in time");
-        let outcome = tokio::time::timeout(timeout, async {
+        let work = std::pin::pin!(async {
             self.link.submit(command).await?;
             receiver.await.unwrap_or_else(|_| Err(late()))
         });
-        let result = outcome.await.unwrap_or_else(|_| Err(late()));
-        drop(forget);
-        result
+        match select(work, std::pin::pin!(deadline)).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(late()),
+        }
     }
 }
 

@@ -1,0 +1,91 @@
+//! The front: what nodes call.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use prost::Message as _;
+use stonechat_errors::{Code, Error};
+use stonechat_log::{CommandLog, LogError};
+use stonechat_model::{LogId, LogKey, TenantId, UserId, limits};
+use stonechat_proto::{
+    internal::v1::{CommandRecord, HeadRow},
+    v1::{ConversationKind, Signal, TypingSignal, signal},
+};
+use stonechat_rows::{Rows, tables};
+use stonechat_rpc::{Control, Inboxes, Presence, RouterLink, TypingRequest};
+
+use crate::fanout::{Signals, present_users};
+
+/// How long a node waits when the log is full.
+const FULL_RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// The router as nodes see it.
+pub struct RouterService {
+    log: Arc<dyn CommandLog>,
+    rows: Arc<dyn Rows>,
+    inboxes: Arc<Inboxes>,
+    signals: Signals,
+}
+
+impl RouterService {
+    /// A front that appends to this log.
+    pub fn new(
+        log: Arc<dyn CommandLog>,
+        rows: Arc<dyn Rows>,
+        presence: Arc<dyn Presence>,
+        inboxes: Arc<Inboxes>,
+    ) -> Self {
+        let signals = Signals::new(presence, Arc::clone(&inboxes));
+        Self { log, rows, inboxes, signals }
+    }
+
+    async fn tell_typing(&self, request: TypingRequest) -> Result<(), Error> {
+        let TypingRequest { tenant, conversation, user, stopped } = request;
+        let log = LogKey { tenant: tenant.clone(), log: LogId::Conversation(conversation.clone()) };
+        let unavailable = |_| Error::unavailable("rows do not answer");
+        let heads = self.rows.get(&[tables::head(&log)]).await.map_err(unavailable)?;
+        let Some(head) = heads.into_iter().flatten().next() else { return Ok(()) };
+        let head = HeadRow::decode(head.value).map_err(|_| Error::internal())?;
+        let users: Option<Arc<[UserId]>> = match head.kind() {
+            ConversationKind::Channel => None,
+            ConversationKind::Direct => Some(head.peers.iter().filter_map(|peer| UserId::parse(peer).ok()).collect()),
+            _ => {
+                let range = tables::members(&tenant, &conversation, None, limits::RANGE_ROWS);
+                let rows = self.rows.range(range).await.map_err(unavailable)?;
+                Some(present_users(&rows).into())
+            }
+        };
+        let kind = Some(signal::Kind::Typing(TypingSignal { stopped }));
+        let signal = Signal { conversation: conversation.to_string(), user: user.to_string(), kind };
+        self.signals.send(vec![(tenant, signal, users)]).await
+    }
+}
+
+#[async_trait]
+impl RouterLink for RouterService {
+    async fn submit(&self, command: CommandRecord) -> Result<(), Error> {
+        let tenant = TenantId::parse(&command.tenant).map_err(|e| Error::invalid(format!("tenant: {e}")))?;
+        let log = LogId::parse(&command.log).map_err(|e| Error::invalid(format!("conversation: {e}")))?;
+        let key = LogKey { tenant, log };
+        metrics::counter!("stonechat_router_commands_total").increment(1);
+        self.log.append(&key, command.encode_to_vec().into()).await.map_err(|error| match error {
+            LogError::Full => Error::new(Code::Unavailable, "too many commands wait").retry_after(FULL_RETRY_AFTER),
+            error => {
+                tracing::warn!(%error, "command could not be appended");
+                Error::unavailable("the command log does not answer")
+            }
+        })
+    }
+
+    async fn typing(&self, request: TypingRequest) {
+        if let Err(error) = self.tell_typing(request).await {
+            tracing::debug!(%error, "typing was not told");
+        }
+    }
+
+    async fn control(&self, control: Control) {
+        for inbox in self.inboxes.all() {
+            inbox.control(control.clone());
+        }
+    }
+}

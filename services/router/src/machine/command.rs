@@ -1,0 +1,175 @@
+//! Commands as the machine takes them.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use prost::Message as _;
+use sha2::{Digest, Sha256};
+use stonechat_errors::Error;
+use stonechat_model::{ClientId, ConversationId, LogId, LogKey, Position, TenantId, UserId};
+use stonechat_proto::{
+    internal::v1::{CommandRecord, HeadRow, Origin, UserAction, command_record, user_action},
+    v1::action,
+};
+
+use super::{Facts, Need};
+
+/// A command of a log.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Who wants it; `None`: the tenant.
+    pub sender: Option<UserId>,
+    /// Its client id.
+    pub client_id: Option<ClientId>,
+    /// The first eight bytes of the SHA-256 of what is wanted.
+    pub content_hash: u64,
+    /// What is wanted.
+    pub body: Body,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Something of a conversation.
+    Conversation(action::Kind),
+    /// Something of a user log.
+    User(user_action::Kind),
+}
+
+/// A record taken apart.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The log it is for.
+    pub log: LogKey,
+    /// Where the outcome goes.
+    pub origin: Option<Origin>,
+    /// The W3C trace context.
+    pub traceparent: String,
+    /// The command.
+    pub command: Result<Command, Error>,
+}
+
+impl Parsed {
+    /// Takes a record apart; `None` when it does not even name a log.
+    pub fn from_record(record: CommandRecord) -> Option<Self> {
+        let tenant = TenantId::parse(&record.tenant).ok()?;
+        let log = LogKey { tenant, log: LogId::parse(&record.log).ok()? };
+        let is_conversation = log.log.conversation().is_some();
+        let command = Command::parse(record.sender, &record.client_id, record.body, is_conversation);
+        Some(Self { log, origin: record.origin, traceparent: record.traceparent, command })
+    }
+}
+
+impl Command {
+    fn parse(
+        sender: String,
+        client_id: &str,
+        body: Option<command_record::Body>,
+        is_conversation: bool,
+    ) -> Result<Self, Error> {
+        let sender = match sender.as_str() {
+            "" => None,
+            text => Some(UserId::parse(text).map_err(|e| Error::invalid(format!("sender: {e}")))?),
+        };
+        let client_id = match client_id {
+            "" => None,
+            text => Some(ClientId::parse(text).map_err(|e| Error::invalid(e.to_string()))?),
+        };
+        let (content_hash, body) = match body {
+            Some(command_record::Body::Action(action)) if is_conversation => {
+                (hash(&action.encode_to_vec()), action.kind.map(Body::Conversation))
+            }
+            Some(command_record::Body::UserAction(action)) if !is_conversation => {
+                (user_hash(&action), action.kind.map(Body::User))
+            }
+            _ => return Err(Error::invalid("command does not fit its log")),
+        };
+        let body = body.ok_or_else(|| Error::invalid("command wants nothing"))?;
+        Ok(Self { sender, client_id, content_hash, body })
+    }
+
+    /// The sender's id; empty for the tenant.
+    pub fn sender_text(&self) -> Cow<'_, str> {
+        self.sender.as_ref().map_or(Cow::Borrowed(""), |sender| Cow::Borrowed(sender.as_str()))
+    }
+
+    /// The facts that deciding it and applying its event take.
+    pub fn needs(&self, head: Option<&HeadRow>) -> Vec<Need> {
+        let mut needs = Vec::with_capacity(4);
+        if let Some(id) = self.client_id {
+            needs.push(Need::Seen(self.sender_text().into_owned(), id));
+        }
+        match &self.body {
+            Body::Conversation(action) => {
+                needs.extend(self.sender.clone().map(Need::Member));
+                let users = users_of(action);
+                needs.extend(users.iter().filter_map(|user| UserId::parse(user).ok()).map(Need::Member));
+                if let (action::Kind::Transfer(_), Some(head)) = (action, head) {
+                    needs.extend(UserId::parse(&head.owner).ok().map(Need::Member));
+                }
+                if let Some(seq) = target_of(action) {
+                    needs.extend([Need::Event(seq), Need::Overlay(seq)]);
+                }
+            }
+            Body::User(action) => needs.extend(user_needs(action)),
+        }
+        needs
+    }
+}
+
+impl Facts {
+    /// The newest position of any fact that the command needs.
+    pub fn newest(&self, head: Option<&HeadRow>, command: &Command) -> Position {
+        let newest = command.needs(head).iter().filter_map(|need| self.version(need)).max();
+        Position::from_u64(newest.unwrap_or(0))
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let digest = Sha256::digest(bytes);
+    u64::from_be_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
+}
+
+fn user_hash(action: &UserAction) -> u64 {
+    hash(&action.encode_to_vec())
+}
+
+/// The users an action is about, each once.
+fn users_of(action: &action::Kind) -> BTreeSet<&str> {
+    match action {
+        action::Kind::AddMembers(add) => add.users.iter().map(String::as_str).collect(),
+        action::Kind::RemoveMembers(remove) => remove.users.iter().map(String::as_str).collect(),
+        action::Kind::SetRole(change) => BTreeSet::from([change.user.as_str()]),
+        action::Kind::MuteMember(mute) => BTreeSet::from([mute.user.as_str()]),
+        action::Kind::Transfer(transfer) => BTreeSet::from([transfer.to.as_str()]),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// The message an action is about.
+fn target_of(action: &action::Kind) -> Option<u64> {
+    match action {
+        action::Kind::Edit(edit) => Some(edit.target),
+        action::Kind::Recall(recall) => Some(recall.target),
+        action::Kind::React(react) => Some(react.target),
+        action::Kind::Unreact(unreact) => Some(unreact.target),
+        action::Kind::Pin(pin) => Some(pin.target),
+        action::Kind::Unpin(unpin) => Some(unpin.target),
+        _ => None,
+    }
+}
+
+fn user_needs(action: &user_action::Kind) -> Vec<Need> {
+    use user_action::Kind;
+    let (conversation, hidden) = match action {
+        Kind::ApplyMembership(apply) => (&apply.conversation, None),
+        Kind::Mark(mark) => (&mark.conversation, None),
+        Kind::UpdateMembership(change) => (&change.conversation, None),
+        Kind::HideMessage(hide) => (&hide.conversation, Some(hide.seq)),
+        Kind::UpdateProfile(_) | Kind::RevokeTokens(_) | Kind::SetActive(_) => return vec![Need::User],
+    };
+    let Ok(conversation) = ConversationId::parse(conversation) else { return Vec::new() };
+    match hidden {
+        Some(seq) => vec![Need::Hidden(conversation, seq)],
+        None => vec![Need::Membership(conversation)],
+    }
+}
