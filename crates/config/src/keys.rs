@@ -1,0 +1,191 @@
+//! Every key of the configuration.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use stonechat_model::limits;
+
+use crate::{Problem, Secret, check};
+
+/// A key, as the documentation shows it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its section.
+    pub section: &'static str,
+    /// Its name in the section.
+    pub name: &'static str,
+    /// Its default.
+    pub default: serde_json::Value,
+    /// The value's unit or form.
+    pub unit: &'static str,
+    /// What it does, as lines.
+    pub doc: &'static [&'static str],
+}
+
+impl Key {
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("STONECHAT_{}__{}", self.section, self.name).to_uppercase()
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+macro_rules! config {
+    ($(
+        $(#[doc = $section_doc:literal])+
+        $section:ident: $Section:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr, $unit:literal, $check:expr; )+
+        }
+    )+) => {
+        /// The configuration of a process.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Config {
+            $( $(#[doc = $section_doc])+ pub $section: $Section, )+
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            #[serde(default, deny_unknown_fields)]
+            pub struct $Section {
+                $( $(#[doc = $doc])+ #[doc = concat!("Unit: ", $unit, ".")] pub $key: $type, )+
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $( $key: $default, )+ }
+                }
+            }
+        )+
+
+        impl Config {
+            /// Every section with its documentation, in order.
+            pub(crate) const SECTIONS: &[(&str, &[&str])] =
+                &[$( (stringify!($section), &[$( $section_doc ),+]) ),+];
+
+            /// Every key, in order.
+            pub fn keys() -> Vec<Key> {
+                let mut keys = Vec::new();
+                $($(
+                    let default: $type = $default;
+                    keys.push(Key {
+                        section: stringify!($section),
+                        name: stringify!($key),
+                        default: serde_json::to_value(default).unwrap_or_default(),
+                        unit: $unit,
+                        doc: &[$( $doc ),+],
+                    });
+                )+)+
+                keys
+            }
+
+            /// What is wrong with single values.
+            pub(crate) fn problems(&self) -> Vec<Problem> {
+                let mut problems = Vec::new();
+                $($(
+                    let check: fn(&$type) -> Result<(), String> = $check;
+                    if let Err(reason) = check(&self.$section.$key) {
+                        problems.push(Problem::new(concat!(stringify!($section), ".", stringify!($key)), reason));
+                    }
+                )+)+
+                problems
+            }
+        }
+    };
+}
+
+config! {
+    /// The process: where it listens and where it keeps its data.
+    server: Server {
+        /// Address and port for REST, WebSocket and gRPC.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)), "address:port", check::any;
+        /// The folder of the embedded store. One process at a time uses it.
+        data: PathBuf = PathBuf::from("data"), "path", check::path;
+        /// Open connections; more wait in the kernel.
+        connections: usize = limits::CONNECTIONS, "connections", |v| check::between(*v, 1, 10_000_000);
+        /// Reading a request's header, and silence of an HTTP connection between requests.
+        header_timeout_s: u64 = limits::HTTP_HEADER_TIMEOUT_S, "seconds", |v| check::between(*v, 1, 300);
+        /// How long sessions and requests may take to end after the signal to stop; clients are sent
+        /// elsewhere spread over this time.
+        drain_s: u64 = 20, "seconds", |v| check::between(*v, 0, 3_600);
+    }
+    /// The embedded command log.
+    log: Log {
+        /// Partitions, each with one owner that decides its commands in order. Changing it is safe at a restart.
+        partitions: u32 = 8, "partitions", |v| check::between(*v, 1, 1_024);
+        /// Undecided commands of a partition; beyond it commands are refused as unavailable.
+        queue_records: usize = limits::LOG_QUEUE_RECORDS, "commands", |v| check::between(*v, 1, 10_000_000);
+        /// Undecided bytes of a partition.
+        queue_bytes: usize = limits::LOG_QUEUE_BYTES, "bytes", |v| check::between(*v, 1 << 20, 1 << 36);
+    }
+    /// The embedded store of rows.
+    rows: Rows {
+        /// Memory for blocks of the store that were read lately.
+        cache_bytes: u64 = 64 << 20, "bytes", |v| check::between(*v, 1 << 20, 1 << 40);
+        /// Bytes written with one fsync at most.
+        commit_bytes: usize = limits::COMMIT_BYTES, "bytes", |v| check::between(*v, 1 << 16, 1 << 30);
+        /// Batches that wait for the writer; further callers wait.
+        write_queue: usize = limits::WRITE_QUEUE, "batches", |v| check::between(*v, 1, 1_000_000);
+    }
+    /// The owners of partitions.
+    router: Router {
+        /// Commands decided at once.
+        batch_commands: usize = limits::BATCH_COMMANDS, "commands", |v| check::between(*v, 1, 100_000);
+        /// Conversations that an owner of a partition keeps in memory.
+        state_conversations: usize = limits::STATE_CONVERSATIONS, "conversations", |v| check::between(*v, 1, 100_000_000);
+    }
+    /// Client connections.
+    gateway: Gateway {
+        /// Origins (`https://chat.example`) of browser pages that may connect; `*` is every one. With none, only
+        /// pages of the same host may. Clients that are no browsers send no origin and are not affected.
+        allowed_origins: Vec<String> = Vec::new(), "list of origins", check::origins;
+        /// From the connection to a valid hello.
+        hello_timeout_s: u64 = limits::HELLO_TIMEOUT_S, "seconds", |v| check::between(*v, 1, 300);
+        /// Silence after which a session is closed (4012).
+        heartbeat_s: u64 = limits::HEARTBEAT_S, "seconds", |v| check::between(*v, 5, 3_600);
+        /// Commands of a session, on average.
+        commands_per_s: u32 = limits::SESSION_COMMANDS_PER_S, "commands/s", |v| check::between(*v, 1, 1_000_000);
+        /// Commands of a session at once.
+        commands_burst: u32 = limits::SESSION_COMMANDS_BURST, "commands", |v| check::between(*v, 1, 1_000_000);
+        /// Bytes that wait for a session; beyond it the session is closed as too slow (4008).
+        session_queue_bytes: usize = limits::SESSION_QUEUE_BYTES, "bytes", |v| check::between(*v, 1 << 16, 1 << 30);
+        /// Sessions of one user; the oldest is closed beyond it.
+        sessions_per_user: usize = limits::SESSIONS_PER_USER, "sessions", |v| check::between(*v, 1, 10_000);
+    }
+    /// REST and gRPC for tenants and the operator.
+    api: Api {
+        /// The key of the operator, who makes tenants: at least 32 characters, for example from
+        /// `openssl rand -hex 32`. It has no default; only `run --dev` starts without it.
+        operator_key: Secret = Secret::default(), "text", |v| check::secret(v.expose());
+        /// How long a request waits for the outcome of its command.
+        command_timeout_ms: u64 = limits::COMMAND_TIMEOUT_MS, "milliseconds", |v| check::between(*v, 100, 600_000);
+    }
+    /// Logs, metrics and traces.
+    telemetry: Telemetry {
+        /// `text` or `json`.
+        log_format: LogFormat = LogFormat::Text, "text or json", check::any;
+        /// Which log lines: a level, or levels by target such as `info,stonechat_router=debug`.
+        log_filter: String = "info".into(), "filter", check::not_empty;
+        /// Where traces go, by OTLP over gRPC, for example `http://localhost:4317`; empty: nowhere.
+        otlp_endpoint: String = String::new(), "URL", check::url_or_empty;
+        /// The share of requests that begin a trace of their own; a request that comes with a trace is traced always.
+        trace_ratio: f64 = 0.01, "0 to 1", check::ratio;
+        /// Serve Prometheus metrics at `/metrics`.
+        metrics: bool = true, "true or false", check::any;
+    }
+}
