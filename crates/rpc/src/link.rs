@@ -1,6 +1,6 @@
 //! The link between a router and a node.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -122,7 +122,8 @@ pub trait Inbox: Send + Sync + 'static {
 /// The inboxes that a process can reach, by node.
 #[derive(Default)]
 pub struct Inboxes {
-    by_node: RwLock<HashMap<GatewayId, Arc<dyn Inbox>>>,
+    // Ordered, so that telling all of them is the same in every run of the simulation.
+    by_node: RwLock<BTreeMap<GatewayId, Arc<dyn Inbox>>>,
 }
 
 impl Inboxes {
