@@ -1,6 +1,8 @@
 //! Fuzzes without a nightly toolchain: mutations of good input, no coverage.
 
 use std::{
+    io,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -23,11 +25,23 @@ struct Arguments {
     /// Where the inputs begin; the same seed makes the same ones.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Write the good inputs to folders by target's name, and end.
+    #[arg(long)]
+    write_seeds: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, reason = "the result of a command")]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the result of a command")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(folder) = &arguments.write_seeds {
+        return match write_seeds(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("write seeds: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let chosen = |name: &str| arguments.target.as_ref().is_none_or(|target| target == name);
     let mut found = ExitCode::SUCCESS;
     for target in TARGETS.iter().filter(|target| chosen(target.name)) {
@@ -50,4 +64,15 @@ fn main() -> ExitCode {
         println!("{}: {inputs} inputs in {} s", target.name, begun.elapsed().as_secs());
     }
     found
+}
+
+fn write_seeds(folder: &Path) -> io::Result<()> {
+    for target in TARGETS {
+        let folder = folder.join(target.name);
+        std::fs::create_dir_all(&folder)?;
+        for (nth, seed) in (target.seeds)().iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{nth}")), seed)?;
+        }
+    }
+    Ok(())
 }

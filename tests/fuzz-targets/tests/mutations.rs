@@ -29,3 +29,12 @@ fn no_target_falls_over_plain_input() {
         }
     }
 }
+
+#[test]
+fn every_target_has_its_libfuzzer_wrapper() {
+    let manifest = include_str!("../../../fuzz/Cargo.toml");
+    for target in TARGETS {
+        assert!(manifest.contains(&format!("[[bin]]\nname = \"{}\"\n", target.name)), "{}", target.name);
+    }
+    assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
+}
