@@ -113,7 +113,7 @@ config! {
     /// The process: where it listens and where it keeps its data.
     server: Server {
         /// Address and port for REST, WebSocket and gRPC.
-        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)), "address:port", check::any;
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4000)), "address:port", check::any;
         /// The folder of the embedded store. One process at a time uses it.
         data: PathBuf = PathBuf::from("data"), "path", check::path;
         /// Open connections; more wait in the kernel.

@@ -1,0 +1,141 @@
+//! Documents: what is generated is current, links lead somewhere, what is named exists.
+
+use std::collections::BTreeSet;
+
+use crate::{Violation, repository::SourceFile};
+
+/// The generated pages and their text.
+pub fn generated() -> Vec<(&'static str, String)> {
+    vec![
+        ("docs/configuration.md", stonechat_config::docs()),
+        ("docs/limits.md", stonechat_config::limits_docs()),
+        ("deploy/stonechat.toml", stonechat_config::defaults()),
+    ]
+}
+
+/// Checks that a generated page is what would be written now.
+pub fn current(path: &str, wanted: &str, files: &[SourceFile]) -> Vec<Violation> {
+    match files.iter().find(|file| file.path == path) {
+        Some(file) if file.text == wanted => Vec::new(),
+        _ => vec![Violation::new(path, 0, "is not current: run `make docs`")],
+    }
+}
+
+/// Checks that relative links of Markdown pages lead to something.
+pub fn links(page: &SourceFile, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (number, line) in prose(&page.text) {
+        for target in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {
+                continue;
+            }
+            if !exists(&joined(page.folder(), path)) {
+                found.push(Violation::new(&page.path, number, format!("link to {path:?} leads nowhere")));
+            }
+        }
+    }
+    found
+}
+
+/// Checks that every `make TARGET` that a page or script names is in the Makefile.
+pub fn make_targets(page: &SourceFile, makefile: &str) -> Vec<Violation> {
+    let targets: BTreeSet<&str> = makefile
+        .lines()
+        .filter(|line| !line.starts_with(['\t', '.', '#', ' ']))
+        .filter_map(|line| line.split_once(':'))
+        .flat_map(|(names, _)| names.split_whitespace())
+        .collect();
+    let mut found = Vec::new();
+    for (number, line) in page.text.lines().enumerate() {
+        let code = line.split('`').skip(1).step_by(2).chain(line.trim_start().strip_prefix("$ "));
+        let code: Vec<&str> = if page.has_extension("md") { code.collect() } else { vec![line.trim_start()] };
+        for words in code.into_iter().filter_map(|code| code.strip_prefix("make ")) {
+            let named =
+                words.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+            for target in named.filter(|target| !targets.contains(target)) {
+                found.push(Violation::new(&page.path, number + 1, format!("`make {target}` is not in the Makefile")));
+            }
+        }
+    }
+    found
+}
+
+/// Checks that every test that a page names as `test: name` in backticks is a function somewhere.
+pub fn tests_named(page: &SourceFile, rust: &[&SourceFile]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (number, line) in page.text.lines().enumerate() {
+        let code = line.split('`').skip(1).step_by(2);
+        for name in code.filter_map(|code| code.strip_prefix("test: ")) {
+            let declaration = format!("fn {name}(");
+            if !rust.iter().any(|file| file.text.contains(&declaration)) {
+                found.push(Violation::new(&page.path, number + 1, format!("there is no test {name}")));
+            }
+        }
+    }
+    found
+}
+
+/// The lines outside fenced code, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    (1..).zip(text.lines()).filter(move |(_, line)| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+fn joined(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = if path.starts_with('/') { Vec::new() } else { folder.split('/').collect() };
+    for part in path.split('/') {
+        match part {
+            ".." => {
+                parts.pop();
+            }
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_page_that_is_not_current_is_found() {
+        let files = [SourceFile::new("docs/a.md", "old\n")];
+        assert_eq!(current("docs/a.md", "old\n", &files), []);
+        assert_eq!(current("docs/a.md", "new\n", &files).len(), 1);
+        assert_eq!(current("docs/b.md", "new\n", &files).len(), 1);
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_found() {
+        let text =
+            "[a](../README.md#x) [b](adr/1.md) [c](https://example.com) [d](#here)\n```\n[e](gone)\n```\n[f](no.md)\n";
+        let exists = |path: &str| ["README.md", "docs/adr/1.md"].contains(&path);
+        let found = links(&SourceFile::new("docs/a.md", text), exists);
+        assert_eq!(found.iter().map(|v| v.line).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn targets_that_do_not_exist_are_found() {
+        let makefile = ".PHONY: run\nrun: build ## doc\n\t@echo make fake:\n";
+        let page =
+            SourceFile::new("README.md", "`make run`, `make walk SEEDS=1` and\n    $ make run\n    $ make jump\n");
+        assert_eq!(make_targets(&page, makefile).iter().map(|v| v.line).collect::<Vec<_>>(), [1, 3]);
+        let script = SourceFile::new(".ci/run", "make run\n  make jump SECONDS=1\n# make it so\n");
+        assert_eq!(make_targets(&script, makefile).iter().map(|v| v.line).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn tests_that_do_not_exist_are_found() {
+        let rust = SourceFile::new("a.rs", "async fn alg_none_is_refused() {}");
+        let page = SourceFile::new("SECURITY.md", "| x | `test: alg_none_is_refused` |\n| y | `test: gone` |\n");
+        assert_eq!(tests_named(&page, &[&rust]).iter().map(|v| v.line).collect::<Vec<_>>(), [2]);
+    }
+}
