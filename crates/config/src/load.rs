@@ -9,7 +9,7 @@ use figment::{
     value::{Dict, Value},
 };
 
-use crate::{Config, ConfigError, Key, Problem};
+use crate::{Config, ConfigError, Key, Problem, check};
 
 /// What variables of keys begin with.
 const PREFIX: &str = "STONECHAT_";
@@ -17,11 +17,10 @@ const PREFIX: &str = "STONECHAT_";
 const SEPARATOR: &str = "__";
 
 impl Config {
-    /// Reads the file, if there is one, and the process's environment. Does not [`validate`](Self::validate), so
-    /// that a caller may fill in what it has better knowledge of.
+    /// Reads the file, if there is one, and the process's environment, and [validates](Self::validate) them.
     ///
     /// # Errors
-    /// A file that cannot be read; keys that do not exist; values of the wrong type.
+    /// A file that cannot be read; keys that do not exist; values of the wrong type or not allowed.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let text = match path {
             Some(path) => {
@@ -32,10 +31,12 @@ impl Config {
         let text_only = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self::parse(&text, std::env::vars_os().filter_map(text_only))
+        let config = Self::parse(&text, std::env::vars_os().filter_map(text_only))?;
+        config.validate()?;
+        Ok(config)
     }
 
-    /// Reads the text of a file and variables of an environment.
+    /// Reads the text of a file and variables of an environment. Does not [`validate`](Self::validate).
     ///
     /// # Errors
     /// Keys that do not exist; values of the wrong type.
@@ -48,7 +49,7 @@ impl Config {
             .map_err(|errors| ConfigError::Invalid(errors.into_iter().map(problem).collect()))
     }
 
-    /// Checks every value.
+    /// Checks every value but secrets.
     ///
     /// # Errors
     /// Everything that is wrong, each with its key.
@@ -59,6 +60,15 @@ impl Config {
             problems.push(Problem::new("gateway.commands_burst", reason));
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// Checks secrets: apart from the rest, since a development server makes its own.
+    ///
+    /// # Errors
+    /// A secret that is missing or can be guessed, named by its key.
+    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+        check::secret(self.api.operator_key.expose())
+            .map_err(|reason| ConfigError::Invalid(vec![Problem::new("api.operator_key", reason)]))
     }
 }
 
