@@ -70,6 +70,21 @@ impl Fault {
 }
 
 impl Mix {
+    /// Nothing goes wrong.
+    pub fn none() -> Self {
+        Self {
+            rows_are_atomic: true,
+            rows_fail: 0,
+            rows_slow: 0,
+            log_fail: 0,
+            log_rewind: 0,
+            presence_fail: 0,
+            call_fail: 0,
+            steps_per_fault: 0,
+            weights: [0; FAULTS],
+        }
+    }
+
     /// The mix of a seed.
     pub fn of_seed(seed: u64, atomic: Option<bool>) -> Self {
         let random = Random::new(seed, "mix");

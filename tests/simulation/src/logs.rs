@@ -8,7 +8,7 @@ use stonechat_rows::Put;
 
 use crate::{
     executor::Node,
-    partitioned::{Partitioned, Reader},
+    partitioned::{Partitioned, Reader, Record},
 };
 
 /// The group of the command log's owners.
@@ -28,6 +28,12 @@ struct Source(Reader);
 
 fn position(offset: u64) -> Position {
     Position::new(GENERATION, offset).unwrap_or_default()
+}
+
+/// A record as an owner reads it.
+pub fn item(offset: u64, record: Record) -> CommandItem {
+    // Offset 0 is position 1 of the generation: no position is that of nothing.
+    CommandItem { position: position(offset + 1), time_us: record.time_us, payload: record.payload }
 }
 
 #[async_trait]
@@ -53,13 +59,7 @@ impl CommandSource for Source {
 
     async fn next_batch(&mut self, max_items: usize, _: usize) -> Result<Option<Vec<CommandItem>>, LogError> {
         let Some(batch) = self.0.next_batch(max_items).await? else { return Ok(None) };
-        let item = |(offset, record): (u64, crate::partitioned::Record)| CommandItem {
-            // Offset 0 is position 1 of the generation: no position is that of nothing.
-            position: position(offset + 1),
-            time_us: record.time_us,
-            payload: record.payload,
-        };
-        Ok(Some(batch.into_iter().map(item).collect()))
+        Ok(Some(batch.into_iter().map(|(offset, record)| item(offset, record)).collect()))
     }
 
     async fn commit(&mut self, position: Position) -> Result<(), LogError> {
@@ -108,7 +108,7 @@ impl StreamSource for StreamReader {
 
     async fn next_batch(&mut self, max_items: usize) -> Result<Option<Vec<StreamItem>>, LogError> {
         let batch = self.0.next_batch(max_items.min(limits::STREAM_BATCH)).await?;
-        let item = |(offset, record): (u64, crate::partitioned::Record)| StreamItem { offset, payload: record.payload };
+        let item = |(offset, record): (u64, Record)| StreamItem { offset, payload: record.payload };
         Ok(batch.map(|batch| batch.into_iter().map(item).collect()))
     }
 

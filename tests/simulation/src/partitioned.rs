@@ -168,6 +168,15 @@ impl Partitioned {
         });
     }
 
+    /// Takes everything that a node holds from it.
+    pub fn revoke_node(&self, node: Node) {
+        let state = self.inner.state.lock();
+        let held: Vec<_> =
+            state.claims.values().filter(|claim| claim.node == node).map(|it| (it.group, it.partition)).collect();
+        drop(state);
+        held.into_iter().for_each(|(group, partition)| self.revoke(group, partition));
+    }
+
     fn free(&self, group: &'static str, partition: u32) -> Option<u64> {
         let mut state = self.inner.state.lock();
         let holding = state.groups.get_mut(group)?.get_mut(partition as usize)?;
@@ -201,6 +210,11 @@ impl Partitioned {
             holding.is_free = true;
         }
         self.inner.bell.ring();
+    }
+
+    /// Everything in a partition.
+    pub fn records(&self, partition: u32) -> Vec<Record> {
+        self.inner.state.lock().partitions.get(partition as usize).cloned().unwrap_or_default()
     }
 
     /// How many records no holder has committed yet, over all partitions of a group.

@@ -1,0 +1,6 @@
+//! What must hold at the end of a run.
+
+pub mod conversation;
+pub mod reference;
+pub mod truth;
+pub mod user_log;
