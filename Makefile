@@ -1,0 +1,98 @@
+# The only entry: people and CI call the same targets. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# For every call of cargo, for example CARGO_FLAGS=--locked.
+CARGO_FLAGS ?=
+# The profile of programs that are run, not only tested: release or dev.
+PROFILE ?= release
+# run
+ARGS ?=
+# bench
+BENCH_SECONDS ?= 10
+# chaos
+CHAOS_SECONDS ?= 180
+CHAOS_KILLS ?= 40
+CHAOS_USERS ?= 200
+CHAOS_RATE ?= 2500
+# sim: seeds FROM .. FROM+SEEDS
+SEEDS ?= 1000
+FROM ?= 0
+# fuzz: seconds for each target
+SECONDS ?= 60
+
+RUN := cargo run $(CARGO_FLAGS) --quiet --profile $(PROFILE)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## A development server on 127.0.0.1:4000 with a demo tenant; ARGS="--data DIR" for more
+	cargo run $(CARGO_FLAGS) --profile $(PROFILE) --package stonechat -- run --dev $(ARGS)
+
+.PHONY: build
+build: ## The binary: target/release/stonechat
+	cargo build $(CARGO_FLAGS) --profile $(PROFILE) --package stonechat
+
+.PHONY: test
+test: ## Every test
+	cargo test $(CARGO_FLAGS) --workspace
+
+.PHONY: check
+check: fmt-check lint tidy ## Everything that CI checks without running the product
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Whether the code is formatted
+	cargo fmt --all -- --check
+
+.PHONY: lint
+lint: ## Clippy and rustdoc, warnings are errors
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_FLAGS) --workspace --no-deps --quiet
+
+.PHONY: tidy
+tidy: ## The repository's own rules: sizes, names, directions, contracts, licences, generated pages
+	cargo run $(CARGO_FLAGS) --quiet --package stonechat-tidy -- warnings
+	cargo test $(CARGO_FLAGS) --quiet --package stonechat-tidy
+
+.PHONY: docs
+docs: ## Write the generated pages (docs/configuration.md, docs/limits.md, deploy/stonechat.toml)
+	cargo run $(CARGO_FLAGS) --quiet --package stonechat-tidy -- docs
+
+.PHONY: proto-accept
+proto-accept: ## Accept what was added to the contracts as their baseline; refuses breaking changes
+	cargo run $(CARGO_FLAGS) --quiet --package stonechat-tidy -- proto
+
+.PHONY: bench
+bench: ## Speed and size of the embedded mode: a table, and one JSON line for each figure
+	$(RUN) --package stonechat -- bench all --spawn --seconds $(BENCH_SECONDS)
+
+.PHONY: chaos
+chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE sends/s
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
+	$(RUN) --package stonechat-chaos -- --seconds $(CHAOS_SECONDS) --kills $(CHAOS_KILLS) \
+		--users $(CHAOS_USERS) --rate $(CHAOS_RATE)
+
+.PHONY: sim
+sim: ## The simulation with SEEDS=1000 seeds from FROM=0 on, or with the one SEED=N
+	$(RUN) --package stonechat-simulation -- \
+		$(if $(SEED),--seed $(SEED),--seeds $(FROM)..$$(($(FROM) + $(SEEDS))))
+
+.PHONY: fuzz
+fuzz: ## Every parser under libFuzzer for SECONDS=60 each; needs a C++ compiler
+	fuzz/run.sh $(SECONDS)
+
+.PHONY: fuzz-stable
+fuzz-stable: ## Every parser with mutated input for SECONDS=60 each; needs nothing
+	$(RUN) --package stonechat-fuzz-targets --bin fuzz-stable -- --seconds $(SECONDS)
+
+.PHONY: ci
+ci: ## What CI runs
+	.ci/run
