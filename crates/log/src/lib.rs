@@ -6,11 +6,9 @@
 //! and the event stream is rows, written in the same batch as the events.
 
 mod commands;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod stream;
 
-pub use commands::EmbeddedCommandLog;
+pub use commands::{EmbeddedCommandLog, QueueBounds, next_generation};
 pub use stream::EmbeddedEventStream;
 
 use async_trait::async_trait;

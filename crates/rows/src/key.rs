@@ -16,7 +16,7 @@ pub enum KeyPart {
 }
 
 impl KeyPart {
-    fn fits(&self, kind: ColumnKind) -> bool {
+    pub(crate) fn fits(&self, kind: ColumnKind) -> bool {
         match self {
             Self::Text(text) => kind == ColumnKind::Text && !text.as_bytes().contains(&0),
             Self::Number(_) => kind == ColumnKind::Number,

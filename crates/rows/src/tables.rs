@@ -57,8 +57,21 @@ pub static STREAM_POSITIONS: Table = table("stream_positions", &[text("consumer"
 
 /// Every table.
 pub static ALL: &[&Table] = &[
-    &EVENTS, &OVERLAYS, &HEADS, &MEMBERS, &MARKS, &MEMBERSHIPS, &HIDDEN, &CLIENT_IDS, &USERS, &TENANTS, &KEYS,
-    &TENANT_KEYS, &COUNTERS, &STREAM, &STREAM_POSITIONS,
+    &EVENTS,
+    &OVERLAYS,
+    &HEADS,
+    &MEMBERS,
+    &MARKS,
+    &MEMBERSHIPS,
+    &HIDDEN,
+    &CLIENT_IDS,
+    &USERS,
+    &TENANTS,
+    &KEYS,
+    &TENANT_KEYS,
+    &COUNTERS,
+    &STREAM,
+    &STREAM_POSITIONS,
 ];
 
 /// How many partitions a tenant's users are spread over.

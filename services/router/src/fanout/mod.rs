@@ -26,6 +26,8 @@ use stonechat_rpc::{CommandCaller, Inboxes, Presence};
 pub const CONSUMER: &str = "fanout";
 /// Commands that wait for their outcome at once.
 const AT_ONCE: usize = 256;
+/// Events that led to nothing and are read again after a restart, at most.
+const COMMIT_EVERY: usize = 4_096;
 /// How long an outcome may take before the command is sent again.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before a command is sent again.
@@ -64,7 +66,9 @@ impl Fanout {
 
     /// Works until the partition is followed by another or the stream fails.
     pub async fn run(&self, source: &mut dyn StreamSource) -> Result<(), LogError> {
+        let mut uncommitted = 0;
         while let Some(items) = source.next_batch(limits::STREAM_BATCH).await? {
+            uncommitted += items.len();
             let Some(last) = items.last().map(|item| item.offset) else { continue };
             let mut commands = Vec::new();
             let mut marks = Vec::new();
@@ -81,8 +85,13 @@ impl Fanout {
                 // Receipts pass by: whoever missed one sees the mark in the next list of members.
                 tracing::debug!(%error, "receipts were not told");
             }
+            let is_nothing = commands.is_empty();
             self.apply_all(commands).await;
-            source.commit(last).await?;
+            // Reading again what led to nothing is cheaper than a write for every batch.
+            if !is_nothing || uncommitted >= COMMIT_EVERY {
+                source.commit(last).await?;
+                uncommitted = 0;
+            }
         }
         Ok(())
     }

@@ -1,4 +1,0 @@
-//! placeholder
-/// placeholder
-pub struct EmbeddedRows; /// placeholder
-pub struct EmbeddedRowsConfig;
