@@ -124,14 +124,11 @@ config! {
         /// elsewhere spread over this time.
         drain_s: u64 = 20, "seconds", |v| check::between(*v, 0, 3_600);
     }
-    /// The embedded command log.
+    /// The embedded command log and event stream.
     log: Log {
-        /// Partitions, each with one owner that decides its commands in order. Changing it is safe at a restart.
+        /// Partitions, each with one owner that decides its commands in order. Set it before the first start:
+        /// followers of the event stream know what they have read by partition.
         partitions: u32 = 8, "partitions", |v| check::between(*v, 1, 1_024);
-        /// Undecided commands of a partition; beyond it commands are refused as unavailable.
-        queue_records: usize = limits::LOG_QUEUE_RECORDS, "commands", |v| check::between(*v, 1, 10_000_000);
-        /// Undecided bytes of a partition.
-        queue_bytes: usize = limits::LOG_QUEUE_BYTES, "bytes", |v| check::between(*v, 1 << 20, 1 << 36);
     }
     /// The embedded store of rows.
     rows: Rows {
@@ -141,13 +138,6 @@ config! {
         commit_bytes: usize = limits::COMMIT_BYTES, "bytes", |v| check::between(*v, 1 << 16, 1 << 30);
         /// Batches that wait for the writer; further callers wait.
         write_queue: usize = limits::WRITE_QUEUE, "batches", |v| check::between(*v, 1, 1_000_000);
-    }
-    /// The owners of partitions.
-    router: Router {
-        /// Commands decided at once.
-        batch_commands: usize = limits::BATCH_COMMANDS, "commands", |v| check::between(*v, 1, 100_000);
-        /// Conversations that an owner of a partition keeps in memory.
-        state_conversations: usize = limits::STATE_CONVERSATIONS, "conversations", |v| check::between(*v, 1, 100_000_000);
     }
     /// Client connections.
     gateway: Gateway {

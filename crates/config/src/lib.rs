@@ -20,5 +20,5 @@ mod secret;
 
 pub use docs::{defaults, docs, limits_docs};
 pub use error::{ConfigError, Problem};
-pub use keys::{Api, Config, Gateway, Key, Log, LogFormat, Router, Rows, Server, Telemetry};
+pub use keys::{Api, Config, Gateway, Key, Log, LogFormat, Rows, Server, Telemetry};
 pub use secret::Secret;

@@ -21,6 +21,16 @@ pub fn current(path: &str, wanted: &str, files: &[SourceFile]) -> Vec<Violation>
     }
 }
 
+/// Checks that every configuration key is read by the binary: one that changes nothing is a lie.
+pub fn keys_are_read(rust: &[&SourceFile]) -> Vec<Violation> {
+    let binary: Vec<_> = rust.iter().filter(|file| file.path.starts_with("services/stonechat/src/")).collect();
+    let unread = stonechat_config::Config::keys().into_iter().filter(|key| {
+        let read = format!(".{}", key.name);
+        !binary.iter().any(|file| file.text.contains(&read))
+    });
+    unread.map(|key| Violation::new("crates/config/src/keys.rs", 0, format!("nobody reads {}", key.path()))).collect()
+}
+
 /// Checks that relative links of Markdown pages lead to something.
 pub fn links(page: &SourceFile, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -111,6 +121,15 @@ mod tests {
         assert_eq!(current("docs/a.md", "old\n", &files), []);
         assert_eq!(current("docs/a.md", "new\n", &files).len(), 1);
         assert_eq!(current("docs/b.md", "new\n", &files).len(), 1);
+    }
+
+    #[test]
+    fn keys_that_nobody_reads_are_found() {
+        let all: String = stonechat_config::Config::keys().iter().map(|key| format!("c.{};", key.name)).collect();
+        let binary = |text: &str| SourceFile::new("services/stonechat/src/a.rs", text);
+        assert_eq!(keys_are_read(&[&binary(&all)]), []);
+        assert_eq!(keys_are_read(&[&binary(&all.replace(".heartbeat_s", ""))]).len(), 1);
+        assert!(keys_are_read(&[&SourceFile::new("crates/config/src/a.rs", all)]).len() > 1);
     }
 
     #[test]

@@ -88,6 +88,11 @@ fn generated_documents_are_current() {
 }
 
 #[test]
+fn configuration_keys_are_read() {
+    none(documents::keys_are_read(&with_extension("rs").collect::<Vec<_>>()));
+}
+
+#[test]
 fn links_of_documents_lead_somewhere() {
     let exists = |path: &str| repository::root().join(path).exists();
     none(with_extension("md").flat_map(|page| documents::links(page, exists)));
