@@ -1,12 +1,17 @@
 //! A crash storm: many clients chat through a server that is killed again and again, and what each device wrote
 //! down is judged by a checker that shares no code with either (`stonechat-chaos-checker`).
 
+mod device;
 mod gauge;
+mod link;
 mod plan;
 mod schedule;
 mod server;
+mod storm;
 
 pub use gauge::Latencies;
+pub use link::{Incident, Link, World, WorldError};
 pub use plan::{Chat, Plan};
 pub use schedule::{Blow, FollowUp, schedule};
 pub use server::{Server, ServerError, Started};
+pub use storm::{Settings, StormError, Summary, run};
