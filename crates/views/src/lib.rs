@@ -1,11 +1,22 @@
 //! What users and tenants read: history pages, conversation lists, members; composed from rows.
 
+mod conversations;
+mod history;
+mod members;
+
 use std::sync::Arc;
 
+use prost::Message;
 use stonechat_errors::Error;
-use stonechat_model::{ConversationId, TenantId, UserId};
-use stonechat_proto::v1;
-use stonechat_rows::Rows;
+use stonechat_model::{ConversationId, LogId, LogKey, TenantId, UserId};
+use stonechat_proto::{
+    internal::v1::{HeadRow, MemberRow},
+    v1::Role,
+};
+use stonechat_rows::{Key, Row, Rows, RowsError, tables};
+
+/// Events of a page where the caller does not say.
+pub const DEFAULT_PAGE_EVENTS: usize = 50;
 
 /// Which events of a log a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,77 +44,37 @@ pub struct List<T> {
 /// A conversation that does not exist, is another tenant's, or that the reader is no member of is "not found".
 #[derive(Clone)]
 pub struct Views {
-    #[expect(dead_code, reason = "placeholder")]
     rows: Arc<dyn Rows>,
 }
 
-#[expect(unused_variables, clippy::unused_async, reason = "placeholder")]
+/// What was read of a conversation on behalf of a reader.
+struct Access {
+    log: LogKey,
+    head: HeadRow,
+    /// The reader's; `None` for the tenant.
+    member: Option<MemberRow>,
+}
+
+fn unavailable(error: RowsError) -> Error {
+    tracing::warn!(%error, "rows did not answer a read");
+    Error::unavailable("rows do not answer")
+}
+
+fn decode<T: Message + Default>(row: &Row) -> Result<T, Error> {
+    T::decode(row.value.clone()).map_err(|error| {
+        tracing::error!(%error, table = row.key.table.name, "stored row is corrupt");
+        Error::internal()
+    })
+}
+
+fn conversation_log(tenant: &TenantId, conversation: &ConversationId) -> LogKey {
+    LogKey { tenant: tenant.clone(), log: LogId::Conversation(conversation.clone()) }
+}
+
 impl Views {
     /// Reads over these rows.
     pub fn new(rows: Arc<dyn Rows>) -> Self {
         Self { rows }
-    }
-
-    /// A page of a conversation's events with overlays and what the reader deleted for themselves.
-    /// `limit` is cut to `limits::PAGE_EVENTS`; 0 means a default of 50.
-    pub async fn history(
-        &self,
-        tenant: &TenantId,
-        reader: Option<&UserId>,
-        conversation: &ConversationId,
-        window: Window,
-        limit: usize,
-    ) -> Result<v1::Page, Error> {
-        Err(Error::internal())
-    }
-
-    /// A page of a user's own log.
-    pub async fn user_log(
-        &self,
-        tenant: &TenantId,
-        user: &UserId,
-        window: Window,
-        limit: usize,
-    ) -> Result<v1::Page, Error> {
-        Err(Error::internal())
-    }
-
-    /// The newest seq of a user's log; 0 when it has no event.
-    pub async fn user_log_seq(&self, tenant: &TenantId, user: &UserId) -> Result<u64, Error> {
-        Err(Error::internal())
-    }
-
-    /// A page of a user's conversations (those it is a member of), in the order of their ids.
-    pub async fn conversations(
-        &self,
-        tenant: &TenantId,
-        user: &UserId,
-        from: Option<&str>,
-        limit: usize,
-    ) -> Result<List<v1::Conversation>, Error> {
-        Err(Error::internal())
-    }
-
-    /// One conversation as the reader sees it.
-    pub async fn conversation(
-        &self,
-        tenant: &TenantId,
-        reader: Option<&UserId>,
-        conversation: &ConversationId,
-    ) -> Result<v1::Conversation, Error> {
-        Err(Error::internal())
-    }
-
-    /// A page of a conversation's members with their marks, in the order of their ids.
-    pub async fn members(
-        &self,
-        tenant: &TenantId,
-        reader: Option<&UserId>,
-        conversation: &ConversationId,
-        from: Option<&str>,
-        limit: usize,
-    ) -> Result<List<v1::Member>, Error> {
-        Err(Error::internal())
     }
 
     /// Whether the user is a member of the conversation now.
@@ -113,6 +84,35 @@ impl Views {
         user: &UserId,
         conversation: &ConversationId,
     ) -> Result<bool, Error> {
-        Err(Error::internal())
+        let rows = self.get(&[tables::member(tenant, conversation, user)]).await?;
+        let member = rows[0].as_ref().map(decode::<MemberRow>).transpose()?;
+        Ok(member.is_some_and(|member| member.role() != Role::Unspecified))
+    }
+
+    /// The rows of some keys, in their order.
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, Error> {
+        let rows = self.rows.get(keys).await.map_err(unavailable)?;
+        if rows.len() == keys.len() { Ok(rows) } else { Err(Error::internal()) }
+    }
+
+    /// A conversation's head, if the reader may know of it.
+    async fn access(
+        &self,
+        tenant: &TenantId,
+        reader: Option<&UserId>,
+        conversation: &ConversationId,
+    ) -> Result<Access, Error> {
+        let unknown = || Error::not_found("conversation");
+        let log = conversation_log(tenant, conversation);
+        let keys: Vec<Key> = reader
+            .map(|user| tables::member(tenant, conversation, user))
+            .into_iter()
+            .chain([tables::head(&log)])
+            .collect();
+        let mut rows = self.get(&keys).await?;
+        let head: HeadRow = rows.pop().flatten().as_ref().map(decode).transpose()?.ok_or_else(unknown)?;
+        let member: Option<MemberRow> = rows.pop().flatten().as_ref().map(decode).transpose()?;
+        let may_read = reader.is_none() || member.is_some_and(|member| member.role() != Role::Unspecified);
+        if may_read { Ok(Access { log, head, member }) } else { Err(unknown()) }
     }
 }
