@@ -1,10 +1,19 @@
 //! From what a caller asks for to a command record: every size and form checked, and what lies in other logs
 //! than the command's own looked up and stamped, since the state machine sees the rows of its own log only.
 
+mod address;
+mod check;
+mod text;
+
 use stonechat_errors::Error;
-use stonechat_model::{ClientId, TenantId, UserId};
-use stonechat_proto::{internal::v1::CommandRecord, v1};
+use stonechat_model::{ClientId, ConversationId, LogId, TenantId, UserId};
+use stonechat_proto::{
+    internal::v1::{CommandRecord, UserAction, command_record, user_action},
+    v1,
+};
 use stonechat_views::Views;
+
+pub use text::check_plain;
 
 /// A caller's wish.
 #[derive(Debug, Clone)]
@@ -26,15 +35,45 @@ pub struct CommandRequest {
 /// Checks a wish and makes its record, without origin. Reads rows only for actions on the user's own log.
 ///
 /// A direct conversation's id follows from its users; a conversation created without an id gets the client id's
-/// digits as its own, so that the same wish sent again means the same conversation.
-#[expect(unused_variables, clippy::unused_async, reason = "placeholder")]
+/// digits as its own, so that the same wish sent again means the same conversation. A group that the tenant
+/// creates belongs to the first of its members.
 pub async fn command(views: &Views, request: CommandRequest) -> Result<CommandRecord, Error> {
-    Err(Error::internal())
+    let kind = request.action.kind.as_ref().ok_or_else(|| Error::invalid("action is missing"))?;
+    check::action(kind)?;
+    match kind {
+        v1::action::Kind::HideMessage(_)
+        | v1::action::Kind::UpdateMembership(_)
+        | v1::action::Kind::UpdateProfile(_) => address::to_user_log(views, request).await,
+        _ => address::to_conversation(request),
+    }
 }
 
 /// Makes the record that moves a user's marks, after checking that the user is a member and that the marks lie
 /// within the conversation.
-#[expect(unused_variables, clippy::unused_async, reason = "placeholder")]
 pub async fn mark(views: &Views, tenant: &TenantId, user: &UserId, mark: &v1::Mark) -> Result<CommandRecord, Error> {
-    Err(Error::internal())
+    let id = conversation_id(&mark.conversation)?;
+    let conversation = views.conversation(tenant, Some(user), &id).await?;
+    if mark.read_seq.max(mark.delivered_seq) > conversation.last_seq {
+        return Err(Error::invalid("mark is beyond the conversation's newest event"));
+    }
+    let marked = v1::Marked {
+        conversation: id.to_string(),
+        read_seq: mark.read_seq,
+        delivered_seq: mark.delivered_seq.max(mark.read_seq),
+    };
+    Ok(user_record(tenant, user, user_action::Kind::Mark(marked)))
+}
+
+/// Makes a record for a user's log, without sender, client id and origin.
+pub fn user_record(tenant: &TenantId, user: &UserId, kind: user_action::Kind) -> CommandRecord {
+    CommandRecord {
+        tenant: tenant.to_string(),
+        log: LogId::User(user.clone()).to_text().to_string(),
+        body: Some(command_record::Body::UserAction(UserAction { kind: Some(kind) })),
+        ..CommandRecord::default()
+    }
+}
+
+fn conversation_id(text: &str) -> Result<ConversationId, Error> {
+    ConversationId::parse(text).map_err(|e| Error::invalid(format!("conversation: {e}")))
 }
