@@ -4,6 +4,57 @@ use std::{error::Error, path::PathBuf};
 
 const PUBLIC: &str = ".stonechat.v1";
 
+/// Fields that JSON leaves out where they are not set.
+const LEFT_OUT: &[&str] = &[
+    "Message.mentions",
+    "Message.reply_to",
+    "Message.attachments",
+    "Message.custom",
+    "Event.sender",
+    "Event.client_id",
+    "Settings.name",
+    "Settings.avatar",
+    "Settings.announcement",
+    "Settings.read_receipts",
+    "MembershipChanged.muted",
+    "MembershipChanged.pinned",
+    "MembershipChanged.hidden",
+    "MembershipChanged.draft",
+    "ProfileChanged.name",
+    "ProfileChanged.avatar",
+    "TokensRevoked.device",
+    "Overlay.content",
+    "Overlay.recalled",
+    "Overlay.reactions",
+    "Overlay.pinned",
+    "Page.conversation",
+    "Page.events",
+    "Page.overlays",
+    "Page.hidden",
+    "Page.conversations",
+    "Page.more",
+    "EventFrame.conversation",
+    "Signal.conversation",
+    "Signal.user",
+    "Command.traceparent",
+    "Ack.seq",
+    "Ack.conversation",
+    "Error.id",
+    "Error.retry_after_ms",
+    "Create.members",
+    "Create.settings",
+    "Conversation.dismissed",
+    "Conversation.peer",
+    "Conversation.preferences",
+    "Status.text",
+    "Status.emoji",
+    "SetStatus.text",
+    "SetStatus.emoji",
+    "History.after",
+    "History.before",
+    "History.around",
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
@@ -88,56 +139,8 @@ fn json_shape() -> Vec<(&'static str, &'static str)> {
         ));
     }
     shape.push(("Custom.data", "#[serde(with = \"crate::json::document\")]"));
-    for path in [
-        "Message.mentions",
-        "Message.reply_to",
-        "Message.attachments",
-        "Message.custom",
-        "Event.sender",
-        "Event.client_id",
-        "Settings.name",
-        "Settings.avatar",
-        "Settings.announcement",
-        "Settings.read_receipts",
-        "MembershipChanged.muted",
-        "MembershipChanged.pinned",
-        "MembershipChanged.hidden",
-        "MembershipChanged.draft",
-        "ProfileChanged.name",
-        "ProfileChanged.avatar",
-        "TokensRevoked.device",
-        "Overlay.content",
-        "Overlay.recalled",
-        "Overlay.reactions",
-        "Overlay.pinned",
-        "Page.conversation",
-        "Page.events",
-        "Page.overlays",
-        "Page.hidden",
-        "Page.conversations",
-        "Page.more",
-        "EventFrame.conversation",
-        "Signal.conversation",
-        "Signal.user",
-        "Command.traceparent",
-        "Ack.seq",
-        "Ack.conversation",
-        "Error.id",
-        "Error.retry_after_ms",
-        "Create.members",
-        "Create.settings",
-        "Conversation.dismissed",
-        "Conversation.peer",
-        "Conversation.preferences",
-        "Status.text",
-        "Status.emoji",
-        "SetStatus.text",
-        "SetStatus.emoji",
-        "History.after",
-        "History.before",
-        "History.around",
-    ] {
-        shape.push((path, "#[serde(skip_serializing_if = \"crate::json::is_default\")]"));
+    for path in LEFT_OUT {
+        shape.push((*path, "#[serde(skip_serializing_if = \"crate::json::is_default\")]"));
     }
     shape
 }
