@@ -3,11 +3,13 @@
 
 mod device;
 mod gauge;
+mod lean;
 mod link;
 mod plan;
 mod schedule;
 mod server;
 mod storm;
+mod world;
 
 pub use gauge::Latencies;
 pub use link::{Incident, Link, World, WorldError};
@@ -15,3 +17,4 @@ pub use plan::{Chat, Plan};
 pub use schedule::{Blow, FollowUp, schedule};
 pub use server::{Server, ServerError, Started};
 pub use storm::{Settings, StormError, Summary, run};
+pub use world::RealWorld;

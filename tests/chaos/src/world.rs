@@ -1,0 +1,81 @@
+//! The real world: the server as a child process, clients over WebSocket.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use stonechat_auth::sign_user_token;
+use stonechat_model::{KeyId, UserId, now_us};
+
+use crate::{
+    Server, Started,
+    lean::{Address, LeanLink},
+    link::{Link, World, WorldError},
+    server::ServerError,
+};
+
+/// How long a start may take before something is wrong.
+const START: Duration = Duration::from_secs(60);
+/// How long tokens are good for: longer than any storm.
+const TOKEN: Duration = Duration::from_secs(24 * 3600);
+
+/// A server in a folder, and clients of it.
+pub struct RealWorld {
+    server: Server,
+    address: SocketAddr,
+    started: Option<Started>,
+}
+
+impl RealWorld {
+    /// A server of this program that keeps everything, its log too, in a folder and listens at a free port.
+    ///
+    /// # Errors
+    /// No free port.
+    pub fn new(program: PathBuf, folder: &Path) -> std::io::Result<Self> {
+        let address = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let server = Server::new(program, folder.join("data"), address, folder.join("server.log"));
+        Ok(Self { server, address, started: None })
+    }
+
+    fn token(&self, user: &UserId) -> Option<String> {
+        let started = self.started.as_ref()?;
+        let key = KeyId::parse(&started.key_id).ok()?;
+        sign_user_token(&key, started.key_secret.as_bytes(), user, None, now_us(), TOKEN).ok()
+    }
+}
+
+#[async_trait]
+impl World for RealWorld {
+    fn link(&self, user: &UserId, device: &str) -> Box<dyn Link> {
+        let url = format!("ws://{}/v1/ws", self.address);
+        let token = self.token(user).unwrap_or_default();
+        Box::new(LeanLink::open(Address { url, token, device: device.to_owned() }))
+    }
+
+    fn start(&mut self) -> Result<(), WorldError> {
+        Ok(self.server.start()?)
+    }
+
+    async fn ready(&mut self) -> Result<Duration, WorldError> {
+        let (started, took) = self.server.ready(START).await?;
+        self.started = Some(started);
+        Ok(took)
+    }
+
+    async fn kill(&mut self) -> Result<(), WorldError> {
+        Ok(self.server.kill().await?)
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.server.has_ended()
+    }
+}
+
+impl From<ServerError> for WorldError {
+    fn from(error: ServerError) -> Self {
+        Self(error.to_string())
+    }
+}
