@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{Violation, repository::SourceFile};
 
+/// What paths of this repository begin with.
+const FOLDERS: &[&str] = &["crates/", "services/", "clients/", "tests/", "proto/", "docs/", "deploy/", "fuzz/", ".ci/"];
+
 /// The generated pages and their text.
 pub fn generated() -> Vec<(&'static str, String)> {
     vec![
@@ -43,6 +46,19 @@ pub fn links(page: &SourceFile, exists: impl Fn(&str) -> bool) -> Vec<Violation>
             if !exists(&joined(page.folder(), path)) {
                 found.push(Violation::new(&page.path, number, format!("link to {path:?} leads nowhere")));
             }
+        }
+    }
+    found
+}
+
+/// Checks that files and folders that a page names in backticks exist.
+pub fn paths_named(page: &SourceFile, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (number, line) in prose(&page.text) {
+        let code = line.split('`').skip(1).step_by(2);
+        let paths = code.filter(|code| FOLDERS.iter().any(|folder| code.starts_with(folder)) && !code.contains(' '));
+        for path in paths.filter(|path| !path.contains(['*', '{', '<']) && !exists(path)) {
+            found.push(Violation::new(&page.path, number, format!("there is no {path}")));
         }
     }
     found
@@ -139,6 +155,13 @@ mod tests {
         let exists = |path: &str| ["README.md", "docs/adr/1.md"].contains(&path);
         let found = links(&SourceFile::new("docs/a.md", text), exists);
         assert_eq!(found.iter().map(|v| v.line).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn paths_that_do_not_exist_are_found() {
+        let text = "`crates/a` `crates/gone` `docs/adr/NNNN-*.md` `other/x`\n```\n`crates/fenced`\n```\n";
+        let found = paths_named(&SourceFile::new("A.md", text), |path| path == "crates/a");
+        assert_eq!(found.iter().map(|v| v.message.as_str()).collect::<Vec<_>>(), ["there is no crates/gone"]);
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn configuration_keys_are_read() {
 fn links_of_documents_lead_somewhere() {
     let exists = |path: &str| repository::root().join(path).exists();
     none(with_extension("md").flat_map(|page| documents::links(page, exists)));
+    none(with_extension("md").flat_map(|page| documents::paths_named(page, exists)));
 }
 
 #[test]
