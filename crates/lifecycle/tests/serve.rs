@@ -1,4 +1,5 @@
 //! One listener, seen from outside.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -148,6 +149,24 @@ async fn an_upgraded_connection_counts_until_it_is_dropped() {
     assert!(early.is_err(), "the upgraded connection did not count");
     drop(connection);
     read_until(&mut second, "127.0.0.1").await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_leaves_no_task_behind() {
+    let (sender, mut upgraded) = mpsc::channel(1);
+    let server = start(upgrading_app(sender), limits()).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(UPGRADE).await.unwrap();
+    let _connection = upgraded.recv().await.unwrap();
+    // What served HTTP has ended: whoever took the connection over is all it costs.
+    let ended = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, ended).await.expect("the task of the connection must end");
 }
 
 #[tokio::test]
