@@ -3,10 +3,13 @@
 //! They are called by libFuzzer (`fuzz/`, nightly), by `fuzz-stable` (any toolchain, mutations without
 //! coverage) and, over a share of seeds, by `cargo test`. A target panics when it finds a fault.
 
+mod commands;
 mod configuration;
+mod few_rows;
 mod frames;
 mod mutate;
 mod seeds;
+mod tokens;
 
 pub use mutate::Mutator;
 
@@ -25,6 +28,8 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "frame_protobuf", run: frames::protobuf, seeds: seeds::protobuf },
     Target { name: "frame_json", run: frames::json, seeds: seeds::json },
+    Target { name: "command", run: commands::command, seeds: seeds::protobuf },
+    Target { name: "token", run: tokens::user_token, seeds: tokens::seeds },
     Target { name: "configuration", run: configuration::file, seeds: seeds::configuration },
     Target { name: "environment", run: configuration::environment, seeds: seeds::environment },
 ];
