@@ -63,7 +63,7 @@ tidy: ## The repository's own rules: sizes, names, directions, contracts, licenc
 	cargo test $(CARGO_FLAGS) --quiet --package stonechat-tidy
 
 .PHONY: docs
-docs: ## Write the generated pages (docs/configuration.md, docs/limits.md, deploy/stonechat.toml)
+docs: ## Write the generated pages (docs/configuration.md, errors.md, limits.md, deploy/stonechat.toml)
 	cargo run $(CARGO_FLAGS) --quiet --package stonechat-tidy -- docs
 
 .PHONY: proto-accept

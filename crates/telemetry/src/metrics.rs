@@ -93,18 +93,18 @@ mod tests {
         let recorder = builder().unwrap().build_recorder();
         let metrics = Metrics { handle: recorder.handle() };
         metrics::with_local_recorder(&recorder, || {
-            metrics::counter!("stonechat_events_total", "kind" => "message").increment(3);
-            metrics::histogram!("stonechat_append_seconds").record(0.004);
-            metrics::histogram!("stonechat_batch_commands").record(3.0);
+            metrics::counter!("stonechat_test_events_total", "kind" => "message").increment(3);
+            metrics::histogram!("stonechat_test_append_seconds").record(0.004);
+            metrics::histogram!("stonechat_test_batch_commands").record(3.0);
         });
         let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
         let answer = metrics.routes::<()>().oneshot(request).await.unwrap();
         assert_eq!(answer.headers()[header::CONTENT_TYPE], CONTENT_TYPE);
         let text = String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
         for line in [
-            "stonechat_events_total{kind=\"message\"} 3",
-            "stonechat_append_seconds_bucket{le=\"0.005\"} 1",
-            "stonechat_batch_commands_bucket{le=\"4\"} 1",
+            "stonechat_test_events_total{kind=\"message\"} 3",
+            "stonechat_test_append_seconds_bucket{le=\"0.005\"} 1",
+            "stonechat_test_batch_commands_bucket{le=\"4\"} 1",
             "process_open_fds ",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -1,6 +1,6 @@
 //! Documents: what is generated is current, links lead somewhere, what is named exists.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 use crate::{Violation, repository::SourceFile};
 
@@ -11,9 +11,24 @@ const FOLDERS: &[&str] = &["crates/", "services/", "clients/", "tests/", "proto/
 pub fn generated() -> Vec<(&'static str, String)> {
     vec![
         ("docs/configuration.md", stonechat_config::docs()),
+        ("docs/errors.md", errors_docs()),
         ("docs/limits.md", stonechat_config::limits_docs()),
         ("deploy/stonechat.toml", stonechat_config::defaults()),
     ]
+}
+
+fn errors_docs() -> String {
+    let mut page = String::from(
+        "# Errors\n\nMade from the code by `make docs`; do not edit.\n\n\
+         The one catalogue: `code` of the WebSocket frame `error`, of `application/problem+json` (RFC 9457), and the\n\
+         reason in gRPC's `ErrorInfo`. \"Again\" tells whether the same may be sent again unchanged.\n\n\
+         | code | HTTP | gRPC | again | meaning |\n|---|---:|---|---|---|\n",
+    );
+    for code in stonechat_errors::Code::ALL {
+        let again = if code.is_retryable() { "yes" } else { "no" };
+        let _ = writeln!(page, "| `{code}` | {} | {:?} | {again} | {} |", code.http(), code.grpc(), code.meaning());
+    }
+    page
 }
 
 /// Checks that a generated page is what would be written now.

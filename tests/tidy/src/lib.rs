@@ -7,6 +7,7 @@ pub mod code;
 pub mod documents;
 pub mod layout;
 pub mod licences;
+pub mod metrics;
 pub mod modules;
 pub mod protobuf;
 pub mod repository;

@@ -4,7 +4,7 @@
 use std::{fs, sync::LazyLock};
 
 use stonechat_tidy::{
-    Violation, code, documents, layout, licences, modules,
+    Violation, code, documents, layout, licences, metrics, modules,
     protobuf::{self, Element, baseline},
     repository::{self, SourceFile},
     scripts, sizes, text,
@@ -85,6 +85,11 @@ fn contracts_break_nobody() {
 #[test]
 fn generated_documents_are_current() {
     none(documents::generated().into_iter().flat_map(|(path, text)| documents::current(path, &text, &FILES)));
+}
+
+#[test]
+fn metrics_are_described() {
+    none(metrics::check(&with_extension("rs").collect::<Vec<_>>(), file(metrics::PAGE)));
 }
 
 #[test]
