@@ -1,4 +1,7 @@
 //! The W3C trace context, carried as one text (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+//!
+//! A trace [begins](begin) where a request comes in; what follows from it in other tasks and roles are its
+//! [steps](step). What is not traced carries an empty text, and an empty text costs nothing.
 
 use std::collections::HashMap;
 
@@ -12,7 +15,25 @@ const TRACEPARENT: &str = "traceparent";
 /// The only length of a version 00 traceparent; what is longer is refused before it is looked at.
 const TRACEPARENT_BYTES: usize = 55;
 
-/// The span as a traceparent; empty when it belongs to no trace.
+/// The span of a request that came in: of the trace that the request names or, when it names none, of a new one,
+/// which is kept or not by the configured ratio. `name` is `role.what`, for example `gateway.command`.
+pub fn begin(name: &'static str, traceparent: &str) -> Span {
+    let span = tracing::debug_span!(target: "stonechat_trace", "request", otel.name = name, otel.kind = "server");
+    set_parent(&span, traceparent);
+    span
+}
+
+/// The span of something that follows from a request, in another task or role; none where the request is not traced.
+pub fn step(name: &'static str, traceparent: &str) -> Span {
+    if traceparent.is_empty() {
+        return Span::none();
+    }
+    let span = tracing::debug_span!(target: "stonechat_trace", "step", otel.name = name);
+    set_parent(&span, traceparent);
+    span
+}
+
+/// The span as a traceparent; empty when it belongs to no trace, or to one that is not kept.
 pub fn traceparent_of(span: &Span) -> String {
     if span.is_disabled() {
         return String::new();
@@ -20,7 +41,7 @@ pub fn traceparent_of(span: &Span) -> String {
     let context = span.context();
     let span = context.span();
     let span = span.span_context();
-    if !span.is_valid() {
+    if !span.is_valid() || !span.is_sampled() {
         return String::new();
     }
     format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags())
@@ -42,7 +63,7 @@ pub fn set_parent(span: &Span, traceparent: &str) {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+    use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider};
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
@@ -51,8 +72,13 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn traced(test: impl FnOnce()) -> Vec<opentelemetry_sdk::trace::SpanData> {
+        sampled(Sampler::AlwaysOn, test)
+    }
+
+    fn sampled(sampler: Sampler, test: impl FnOnce()) -> Vec<opentelemetry_sdk::trace::SpanData> {
         let exporter = InMemorySpanExporter::default();
-        let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+        let provider =
+            SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).with_sampler(sampler).build();
         let subscriber = tracing_subscriber::registry().with(span_layer(&provider, "test"));
         tracing::subscriber::with_default(subscriber, test);
         exporter.get_finished_spans().unwrap()
@@ -69,6 +95,41 @@ mod tests {
         });
         assert_eq!(spans.len(), 1);
         assert_eq!(spans[0].parent_span_id.to_string(), "b7ad6b7169203331");
+    }
+
+    #[test]
+    fn a_request_and_its_steps_are_one_trace() {
+        let spans = traced(|| {
+            let request = begin("gateway.command", "");
+            let carried = traceparent_of(&request);
+            let decided = step("router.decide", &carried);
+            drop(step("router.deliver", &traceparent_of(&decided)));
+            drop(decided);
+            drop(request);
+        });
+        let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
+        assert_eq!(names, ["router.deliver", "router.decide", "gateway.command"]);
+        assert_eq!(spans[0].parent_span_id, spans[1].span_context.span_id());
+        assert_eq!(spans[1].parent_span_id, spans[2].span_context.span_id());
+        assert!(spans.iter().all(|span| span.span_context.trace_id() == spans[0].span_context.trace_id()));
+    }
+
+    #[test]
+    fn a_request_that_is_not_kept_has_no_steps() {
+        let spans = sampled(Sampler::AlwaysOff, || {
+            let request = begin("gateway.command", "");
+            assert_eq!(traceparent_of(&request), "");
+            assert!(step("router.decide", &traceparent_of(&request)).is_none());
+        });
+        assert_eq!(spans.len(), 0);
+    }
+
+    #[test]
+    fn a_request_goes_on_in_the_trace_that_it_names() {
+        let spans = sampled(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)), || {
+            drop(begin("api.request", PARENT));
+        });
+        assert_eq!(spans[0].span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
     }
 
     #[test]

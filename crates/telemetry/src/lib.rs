@@ -1,7 +1,7 @@
 //! Logs, metrics and traces of a process.
 //!
-//! [`init`] sets all three up once; [`traceparent_of`] and [`set_parent`] carry a trace's context through
-//! frames and log records; [`Usage`] is what a process has used of the machine by its own accounting.
+//! [`init`] sets all three up once; [`begin`], [`step`] and [`traceparent_of`] carry a trace through frames and log
+//! records; [`Usage`] is what a process has used of the machine by its own accounting.
 //!
 //! Spans on the way of a message are made at level DEBUG in targets that begin with `stonechat`: without an
 //! OTLP endpoint nobody listens to them and they cost next to nothing.
@@ -12,7 +12,7 @@ mod init;
 mod metrics;
 mod process;
 
-pub use context::{set_parent, traceparent_of};
+pub use context::{begin, set_parent, step, traceparent_of};
 pub use error::TelemetryError;
 pub use init::{Guard, Settings, init};
 pub use metrics::Metrics;
