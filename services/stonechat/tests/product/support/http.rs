@@ -1,0 +1,50 @@
+//! REST.
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, body::Bytes};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+use super::{server::Server, within};
+
+/// A caller with a credential.
+pub struct Rest {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    credential: String,
+}
+
+impl Rest {
+    /// A caller that shows this credential.
+    pub fn new(server: &Server, credential: &str) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { client, base: format!("http://{}", server.address), credential: credential.to_owned() }
+    }
+
+    /// Calls; gives the status and the JSON body, null when there is none.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("authorization", format!("Bearer {}", self.credential))
+            .header("content-type", "application/json")
+            .body(Full::from(body.map_or_else(String::new, |body| body.to_string())))
+            .expect("a request");
+        let response = within("answer", self.client.request(request)).await.expect("an answer");
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        (status, serde_json::from_slice(&bytes).unwrap_or(if text.is_empty() { Value::Null } else { text.into() }))
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call(Method::POST, path, Some(body)).await
+    }
+}
