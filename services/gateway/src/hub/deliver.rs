@@ -1,0 +1,166 @@
+//! What routers and presence tell the hub.
+
+use std::sync::Arc;
+
+use stonechat_model::{ConversationId, LogId, TenantId, UserId};
+use stonechat_proto::v1::{Ack, ConversationKind, Event, TokensRevoked, event, server_frame, signal};
+use stonechat_rpc::{Audience, Control, Delivery, Inbox, Outcome, SignalDelivery};
+
+use super::{Attached, Hub, Work, state::State};
+use crate::{close::Close, encoding::EncodedEvents};
+
+impl Inbox for Hub {
+    fn outcome(&self, outcome: Outcome) {
+        let Some(session) = self.state.lock().get(outcome.origin.session).cloned() else { return };
+        session.end_command();
+        match outcome.result {
+            Ok(done) => {
+                let conversation = done.log.conversation().map(ToString::to_string).unwrap_or_default();
+                let ack = Ack { id: outcome.origin.id, seq: done.seq, time_us: done.time_us, conversation };
+                session.tell(server_frame::Kind::Ack(ack));
+            }
+            Err(error) => session.refuse(outcome.origin.id, &error),
+        }
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        let tenant = &delivery.log.tenant;
+        let mut state = self.state.lock();
+        match &delivery.log.log {
+            LogId::User(user) => self.deliver_user_log(&state, tenant, user, &delivery.events),
+            LogId::Conversation(id) => self.deliver_conversation(&mut state, id, &delivery),
+        }
+    }
+
+    fn signal(&self, delivery: SignalDelivery) {
+        let SignalDelivery { tenant, signal, audience } = delivery;
+        let state = self.state.lock();
+        let mut sessions: Vec<&Arc<Attached>> = match (&signal.kind, &audience) {
+            (Some(signal::Kind::Status(_)), _) => match UserId::parse(&signal.user) {
+                Ok(user) => state.watching(&(tenant, user)).collect(),
+                Err(_) => return,
+            },
+            (_, Audience::Users(users)) => {
+                users.iter().flat_map(|user| state.of_user(&(tenant.clone(), user.clone()))).collect()
+            }
+            (_, Audience::Interested) => match ConversationId::parse(&signal.conversation) {
+                Ok(id) => state.of_channel(&(tenant, id)).collect(),
+                Err(_) => return,
+            },
+        };
+        if !matches!(signal.kind, Some(signal::Kind::Status(_))) {
+            sessions.retain(|session| session.user.as_str() != signal.user);
+        }
+        for session in sessions {
+            session.tell(server_frame::Kind::Signal(signal.clone()));
+        }
+    }
+
+    fn control(&self, control: Control) {
+        let is_meant = |session: &Attached| match &control {
+            Control::KeyChanged { tenant, key } => session.tenant == *tenant && session.credential.lock().key == *key,
+            Control::TenantChanged { tenant } => session.tenant == *tenant,
+        };
+        match &control {
+            Control::KeyChanged { key, .. } => self.dependencies.verifier.forget_key(key),
+            Control::TenantChanged { tenant } => self.dependencies.verifier.forget_tenant(tenant),
+        }
+        for session in self.all().iter().filter(|session| is_meant(session)) {
+            session.outbox.close(Close::REVOKED);
+        }
+    }
+
+    fn unsure(&self) {
+        if self.rules.recheck_after_unsure {
+            self.push_work(Work::Recheck);
+        }
+    }
+}
+
+impl Hub {
+    fn deliver_user_log(&self, state: &State, tenant: &TenantId, user: &UserId, events: &[Arc<Event>]) {
+        let mut encoded = EncodedEvents::new("", events);
+        let sessions = state.of_user(&(tenant.clone(), user.clone()));
+        push(sessions.iter(), &mut encoded);
+        for event in events {
+            match &event.body {
+                Some(event::Body::Joined(it)) if it.kind() == ConversationKind::Channel => {
+                    if let Ok(id) = ConversationId::parse(&it.conversation) {
+                        let sessions = sessions.iter().map(|session| session.id).collect();
+                        self.push_work(Work::Follow { channel: (tenant.clone(), id), sessions });
+                    }
+                }
+                Some(event::Body::TokensRevoked(it)) => close_revoked(sessions, it),
+                Some(event::Body::ActivationChanged(it)) if !it.active => {
+                    sessions.iter().for_each(|session| session.outbox.close(Close::REVOKED));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn deliver_conversation(&self, state: &mut State, id: &ConversationId, delivery: &Delivery) {
+        let tenant = &delivery.log.tenant;
+        let channel = (tenant.clone(), id.clone());
+        let mut rest = &delivery.events[..];
+        while !rest.is_empty() {
+            // Up to and with the next event that takes somebody out: they get it, and nothing after it.
+            let end = rest.iter().position(|event| !gone(event).is_empty()).map_or(rest.len(), |index| index + 1);
+            let (now, later) = rest.split_at(end);
+            let mut encoded = EncodedEvents::new(id.as_str(), now);
+            match &delivery.audience {
+                Audience::Users(users) => {
+                    for user in users {
+                        push(state.of_user(&(tenant.clone(), user.clone())).iter(), &mut encoded);
+                    }
+                }
+                Audience::Interested => push(state.of_channel(&channel), &mut encoded),
+            }
+            let leaving = now.last().map(|event| gone(event)).unwrap_or_default();
+            for user in leaving.iter().filter_map(|user| UserId::parse(user).ok()) {
+                let sessions = state.of_user(&(tenant.clone(), user)).to_vec();
+                for session in sessions.iter().filter(|session| session.interests.lock().contains(id)) {
+                    state.remove_interest(session, &channel);
+                    self.push_work(Work::Release(channel.clone()));
+                }
+            }
+            if let Audience::Users(users) = &delivery.audience
+                && now.iter().any(|event| matches!(event.body, Some(event::Body::Upgraded(_))))
+            {
+                let of_user = |user: &UserId| state.of_user(&(tenant.clone(), user.clone()));
+                let sessions = users.iter().flat_map(of_user).map(|session| session.id).collect();
+                self.push_work(Work::Follow { channel: channel.clone(), sessions });
+            }
+            rest = later;
+        }
+    }
+}
+
+/// Gives sessions the events; each is woken once.
+fn push<'a>(sessions: impl Iterator<Item = &'a Arc<Attached>>, encoded: &mut EncodedEvents<'_>) {
+    let mut count = 0;
+    for session in sessions {
+        let frames = encoded.frames(session.encoding);
+        count += frames.len();
+        session.outbox.push(frames.iter().cloned());
+    }
+    metrics::counter!("stonechat_gateway_deliveries_total").increment(count as u64);
+}
+
+/// The users whom an event takes out of its conversation.
+fn gone(event: &Event) -> &[String] {
+    match &event.body {
+        Some(event::Body::MembersRemoved(it)) => &it.users,
+        Some(event::Body::MemberLeft(_)) => std::slice::from_ref(&event.sender),
+        _ => &[],
+    }
+}
+
+fn close_revoked(sessions: &[Arc<Attached>], revoked: &TokensRevoked) {
+    for session in sessions {
+        let is_device = revoked.device.is_empty() || revoked.device == session.device.as_str();
+        if is_device && session.credential.lock().issued_us < revoked.before_us {
+            session.outbox.close(Close::REVOKED);
+        }
+    }
+}

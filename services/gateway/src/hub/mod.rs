@@ -1,0 +1,115 @@
+//! The hub of a gateway: its sessions, where they are registered, and what routers tell it.
+//!
+//! For whoever drives it (the shell in `run.rs`, or the simulation): nothing here spawns, sleeps or looks at a
+//! clock by itself.
+//! - [`Hub::start`] once, before the first session: registers with presence.
+//! - [`Hub::next_work`] and [`Hub::perform`] in a loop: what deliveries leave to be done.
+//! - [`Hub::renew`] every few seconds, well within presence's lease.
+//! - [`Hub::unsure`](Inbox::unsure) whenever something may have been missed, and every few minutes anyway.
+//! - [`Hub::tick`] every few seconds with the time: closes sessions whose tokens expired.
+//! - one [`Session`](crate::Session) per connection: frames go into `Session::handle`, what it has to say comes out of
+//!   its outbox, and `Session::end` when the connection is gone.
+
+mod attached;
+mod deliver;
+mod registration;
+mod state;
+mod upkeep;
+
+pub use attached::Attached;
+pub use upkeep::Work;
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use stonechat_auth::Verifier;
+use stonechat_errors::Error;
+use stonechat_model::{ConversationId, TenantId, UserId};
+use stonechat_rows::Rows;
+use stonechat_rpc::{Inbox, Presence, RouterLink};
+use stonechat_views::Views;
+use tokio::sync::Notify;
+
+use crate::{GatewayConfig, Rules};
+use registration::Locks;
+use state::State;
+
+pub(crate) type User = (TenantId, UserId);
+pub(crate) type Channel = (TenantId, ConversationId);
+/// Sleeps; the only clock here.
+pub type Sleep = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+/// What a hub works with.
+#[derive(Clone)]
+pub struct HubDependencies {
+    /// The rows.
+    pub rows: Arc<dyn Rows>,
+    /// Where users are.
+    pub presence: Arc<dyn Presence>,
+    /// The routers.
+    pub link: Arc<dyn RouterLink>,
+    /// Verifies credentials.
+    pub verifier: Arc<Verifier>,
+    /// Spreads work over time.
+    pub sleep: Arc<Sleep>,
+}
+
+/// The sessions of a gateway.
+pub struct Hub {
+    pub(crate) config: GatewayConfig,
+    pub(crate) dependencies: HubDependencies,
+    pub(crate) views: Views,
+    pub(crate) rules: Rules,
+    this: Weak<Self>,
+    state: Mutex<State>,
+    locks: Locks,
+    next_session: AtomicU64,
+    work: Mutex<VecDeque<Work>>,
+    has_work: Notify,
+}
+
+impl Hub {
+    /// A hub without sessions.
+    pub fn new(config: GatewayConfig, dependencies: HubDependencies, rules: Rules) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            config,
+            views: Views::new(Arc::clone(&dependencies.rows)),
+            dependencies,
+            rules,
+            this: this.clone(),
+            state: Mutex::default(),
+            locks: Locks::default(),
+            next_session: AtomicU64::new(1),
+            work: Mutex::default(),
+            has_work: Notify::new(),
+        })
+    }
+
+    /// How many sessions are open.
+    pub fn sessions(&self) -> usize {
+        self.state.lock().len()
+    }
+
+    /// Every open session, the oldest first.
+    pub fn all(&self) -> Vec<Arc<Attached>> {
+        self.state.lock().all()
+    }
+
+    pub(crate) fn next_session_id(&self) -> u64 {
+        self.next_session.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn as_inbox(&self) -> Result<Arc<dyn Inbox>, Error> {
+        let this: Arc<dyn Inbox> = self.this.upgrade().ok_or_else(Error::internal)?;
+        Ok(this)
+    }
+}

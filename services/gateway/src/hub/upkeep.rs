@@ -1,0 +1,154 @@
+//! What deliveries leave to be done, and what must be done every so often.
+
+use std::{sync::Arc, time::Duration};
+
+use stonechat_errors::Error;
+use stonechat_model::TimeUs;
+use stonechat_proto::v1::{Page, Synced, server_frame};
+
+use super::{Attached, Channel, Hub};
+use crate::close::Close;
+
+/// Sessions are checked again spread over this time.
+const RECHECK_SPREAD: Duration = Duration::from_secs(3);
+/// Sessions that are checked between two pauses.
+const RECHECK_AT_ONCE: usize = 50;
+/// What waits to be done; beyond it everything is checked again instead.
+const WORK_ITEMS: usize = 10_000;
+/// The pause before a failed work item is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Something left to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// These sessions follow a channel from now on, and catch up.
+    Follow {
+        /// The channel.
+        channel: Channel,
+        /// The sessions' numbers.
+        sessions: Vec<u64>,
+    },
+    /// Nobody here may be interested in the channel any more.
+    Release(Channel),
+    /// Something may have been missed: register everything again, and have every session check its heads.
+    Recheck,
+}
+
+impl Hub {
+    pub(super) fn push_work(&self, work: Work) {
+        let mut queue = self.work.lock();
+        if queue.len() >= WORK_ITEMS {
+            queue.clear();
+            queue.push_back(Work::Recheck);
+        } else if queue.back() != Some(&work) {
+            queue.push_back(work);
+        }
+        drop(queue);
+        self.has_work.notify_one();
+    }
+
+    /// Waits for something left to be done.
+    pub async fn next_work(&self) -> Work {
+        loop {
+            if let Some(work) = self.work.lock().pop_front() {
+                return work;
+            }
+            self.has_work.notified().await;
+        }
+    }
+
+    /// Does it; what fails is left to be done again.
+    pub async fn perform(&self, work: Work) {
+        let done = match &work {
+            Work::Follow { channel, sessions } => self.follow(channel, sessions).await,
+            Work::Release(channel) => self.release_channel(channel).await,
+            Work::Recheck => self.recheck().await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "gateway upkeep failed and will be tried again");
+            (self.dependencies.sleep)(RETRY_PAUSE).await;
+            self.push_work(work);
+        }
+    }
+
+    /// Registers with presence. Before the first session.
+    pub async fn start(&self) -> Result<(), Error> {
+        self.dependencies.presence.attach(&self.config.id, self.as_inbox()?).await
+    }
+
+    /// Renews the lease; when it lapsed everything is checked again.
+    pub async fn renew(&self) {
+        match self.dependencies.presence.renew(&self.config.id).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("the lease of this gateway lapsed");
+                stonechat_rpc::Inbox::unsure(self);
+            }
+            Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
+        }
+    }
+
+    /// Closes sessions whose tokens expired.
+    pub fn tick(&self, now_us: TimeUs) {
+        for session in self.all().iter().filter(|session| session.expires_us() <= now_us) {
+            session.outbox.close(Close::EXPIRED);
+        }
+    }
+
+    /// Has sessions follow a channel. What was missed before is found by the head, which is read afterwards.
+    async fn follow(&self, channel: &Channel, sessions: &[u64]) -> Result<(), Error> {
+        let sessions: Vec<Arc<Attached>> = {
+            let state = self.state.lock();
+            sessions.iter().filter_map(|id| state.get(*id).cloned()).collect()
+        };
+        self.add_interest(&sessions, std::slice::from_ref(channel)).await?;
+        for session in &sessions {
+            let read = self.views.conversation(&session.tenant, Some(&session.user), &channel.1).await;
+            match read {
+                Ok(conversation) => {
+                    let page = Page { conversations: vec![conversation], ..Page::default() };
+                    session.tell(server_frame::Kind::Page(page));
+                }
+                // Removed again meanwhile.
+                Err(error) if !error.is_retryable() => self.state.lock().remove_interest(session, channel),
+                Err(error) => return Err(error),
+            }
+        }
+        self.release_channel(channel).await
+    }
+
+    async fn recheck(&self) -> Result<(), Error> {
+        metrics::counter!("stonechat_gateway_rechecks_total").increment(1);
+        let presence = &self.dependencies.presence;
+        let (id, inbox) = (&self.config.id, self.as_inbox()?);
+        if !presence.renew(id).await? {
+            presence.attach(id, inbox).await?;
+        }
+        let (users, channels, watched) = self.state.lock().registered();
+        presence.add_routes(id, &users).await?;
+        presence.add_interest(id, &channels).await?;
+        for (tenant, user) in watched {
+            presence.watch(id, &tenant, &[user]).await?;
+        }
+        let sessions = self.all();
+        let pauses = u32::try_from(sessions.len() / RECHECK_AT_ONCE).unwrap_or(u32::MAX);
+        for some in sessions.chunks(RECHECK_AT_ONCE) {
+            for session in some {
+                session.forget_commands();
+                self.tell_heads(session).await?;
+            }
+            if let Some(pause) = RECHECK_SPREAD.checked_div(pauses) {
+                (self.dependencies.sleep)(pause).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a session the heads of all it is in; it asks for what it has not.
+    async fn tell_heads(&self, session: &Arc<Attached>) -> Result<(), Error> {
+        crate::session::tell_conversations(self, session, 0, &[]).await?;
+        let user_log_seq = self.views.user_log_seq(&session.tenant, &session.user).await?;
+        session.tell(server_frame::Kind::Synced(Synced { id: 0, user_log_seq }));
+        Ok(())
+    }
+}

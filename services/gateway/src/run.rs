@@ -1,0 +1,149 @@
+//! A gateway at work: its hub, its connections, and what must be done every so often.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::Router;
+use stonechat_auth::Verifier;
+use stonechat_model::now_us;
+use stonechat_proto::v1::{GoAway, server_frame};
+use stonechat_rows::Rows;
+use stonechat_rpc::{Inbox, Inboxes, Presence, RouterLink};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    GatewayConfig, Rules,
+    close::Close,
+    hub::{Hub, HubDependencies},
+    socket::wait_until,
+    upgrade,
+};
+
+/// How often the lease is renewed and expired tokens are looked for.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
+/// How often every session checks its heads, whether or not there is a doubt.
+const RECHECK_EVERY: Duration = Duration::from_secs(300);
+/// The pause before presence is asked again at the start.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Work items in progress at once.
+const WORKERS: usize = 4;
+/// The share of the drain time after which sessions that stayed are closed.
+const DRAIN_STEPS: u32 = 50;
+
+/// What a gateway works with.
+pub struct Dependencies {
+    /// The rows.
+    pub rows: Arc<dyn Rows>,
+    /// Where users are.
+    pub presence: Arc<dyn Presence>,
+    /// The routers.
+    pub link: Arc<dyn RouterLink>,
+    /// Verifies credentials.
+    pub verifier: Arc<Verifier>,
+    /// Where this process's routers find the gateway.
+    pub inboxes: Arc<Inboxes>,
+}
+
+/// A gateway.
+pub struct Gateway {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) tasks: TaskTracker,
+    /// Ends every connection.
+    pub(crate) end: CancellationToken,
+    draining: AtomicBool,
+    inboxes: Arc<Inboxes>,
+}
+
+impl Gateway {
+    /// A gateway without connections.
+    pub fn new(config: GatewayConfig, dependencies: Dependencies) -> Arc<Self> {
+        let Dependencies { rows, presence, link, verifier, inboxes } = dependencies;
+        let id = config.id.clone();
+        let sleep = Arc::new(|time| Box::pin(tokio::time::sleep(time)) as _);
+        let dependencies = HubDependencies { rows, presence, link, verifier, sleep };
+        let hub = Hub::new(config, dependencies, Rules::default());
+        inboxes.insert(id, Arc::clone(&hub) as Arc<dyn Inbox>);
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        Arc::new(Self { hub, tasks, end, draining: AtomicBool::new(false), inboxes })
+    }
+
+    /// The routes that clients use.
+    pub fn router(self: &Arc<Self>) -> Router {
+        upgrade::router(Arc::clone(self))
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Works until shutdown; then every connection has ended.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let hub = &self.hub;
+        while let Err(error) = hub.start().await {
+            tracing::warn!(%error, "presence does not take this gateway yet");
+            if shutdown.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await.is_none() {
+                return;
+            }
+        }
+        let work = || async {
+            loop {
+                let work = hub.next_work().await;
+                Box::pin(hub.perform(work)).await;
+            }
+        };
+        let workers = futures::future::join_all((0..WORKERS).map(|_| work()));
+        let upkeep = async { tokio::join!(workers, self.renew_lease(), self.recheck()) };
+        shutdown.run_until_cancelled(Box::pin(upkeep)).await;
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.inboxes.remove(&hub.config.id);
+        if let Err(error) = hub.dependencies.presence.detach(&hub.config.id).await {
+            tracing::debug!(%error, "presence did not let this gateway go");
+        }
+    }
+
+    async fn renew_lease(&self) {
+        let mut every = tokio::time::interval(RENEW_EVERY);
+        loop {
+            every.tick().await;
+            self.hub.renew().await;
+            self.hub.tick(now_us());
+        }
+    }
+
+    async fn recheck(&self) {
+        let mut every = tokio::time::interval_at(tokio::time::Instant::now() + RECHECK_EVERY, RECHECK_EVERY);
+        loop {
+            every.tick().await;
+            self.hub.unsure();
+        }
+    }
+
+    /// Sends clients elsewhere, spread over most of the time; then closes whoever stayed.
+    pub async fn drain(&self, time: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        let sessions = self.hub.all();
+        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX).max(1);
+        for (index, session) in sessions.iter().enumerate() {
+            let share = u32::try_from(index).unwrap_or(u32::MAX);
+            let delay = time.mul_f64(0.5) * share / count;
+            session.tell(server_frame::Kind::Goaway(GoAway {
+                reconnect_after_ms: delay.as_millis().try_into().unwrap_or(u32::MAX),
+                reason: "going away".to_owned(),
+            }));
+        }
+        drop(sessions);
+        let step = time / DRAIN_STEPS;
+        wait_until(time.saturating_sub(step), || self.hub.sessions() == 0).await;
+        for session in self.hub.all() {
+            session.outbox.close(Close::GOING_AWAY);
+        }
+        wait_until(step, || self.hub.sessions() == 0).await;
+    }
+}

@@ -1,0 +1,150 @@
+//! Opening a session, and catching up.
+//!
+//! Register, then read: the route is registered before memberships are read, interest in a channel before its head
+//! is. An event appended before the read is in what is read; one appended after it finds the route.
+
+use std::{collections::HashMap, sync::Arc};
+
+use stonechat_errors::{Code, Error};
+use stonechat_model::{ConversationId, DeviceId, TimeUs, limits};
+use stonechat_proto::v1::{
+    Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, server_frame,
+};
+use stonechat_views::Window;
+
+use super::Session;
+use crate::{close::Close, hub::Attached, hub::Hub};
+
+impl Session {
+    pub(super) async fn hello(&mut self, hello: Hello, now_us: TimeUs) {
+        let Ok(device) = DeviceId::parse(&hello.device) else {
+            return self.outbox.close(Close::bad_frame("device is no id"));
+        };
+        let verified = self.hub.dependencies.verifier.user_token(&hello.token, &device, now_us).await;
+        let claims = match verified {
+            Ok(claims) => claims,
+            Err(error) if error.code == Code::Unauthenticated => {
+                return self.outbox.close(Close::bad_token(error.reason));
+            }
+            Err(error) => return self.outbox.close(Close::try_again(error.reason)),
+        };
+        let id = self.hub.next_session_id();
+        let session = Attached::new(id, claims, device, self.encoding, Arc::clone(&self.outbox));
+        session.tell(server_frame::Kind::Ready(self.ready(&session)));
+        self.attached = Some(Arc::clone(&session));
+        metrics::counter!("stonechat_gateway_hellos_total").increment(1);
+        let rules = self.hub.rules;
+        let opened = async {
+            if rules.register_before_sync {
+                self.hub.attach(&session).await?;
+            }
+            sync(&self.hub, &session, 0, &hello.cursors, hello.user_log_seq).await?;
+            if !rules.register_before_sync {
+                self.hub.attach(&session).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = opened.await {
+            // Half a sync is none: the client comes again.
+            self.outbox.close(Close::try_again(error.reason));
+        }
+    }
+
+    fn ready(&self, session: &Attached) -> Ready {
+        let config = &self.hub.config;
+        Ready {
+            session: format!("{}-{}", config.id, session.id),
+            tenant: session.tenant.to_string(),
+            user: session.user.to_string(),
+            device: session.device.to_string(),
+            heartbeat_ms: config.heartbeat.as_millis().try_into().unwrap_or(u32::MAX),
+            token_expires_us: session.expires_us(),
+            limits: Some(SessionLimits {
+                frame_bytes: limits::FRAME_BYTES as u32,
+                text_bytes: limits::TEXT_BYTES as u32,
+                page_events: limits::PAGE_EVENTS as u32,
+                subscriptions: limits::SUBSCRIPTIONS as u32,
+                commands_per_second: config.commands_per_s,
+            }),
+        }
+    }
+}
+
+/// Tells a session its conversations, and what it missed in those it has cursors of and in its user log.
+pub(super) async fn sync(
+    hub: &Hub,
+    session: &Arc<Attached>,
+    id: u64,
+    cursors: &[Cursor],
+    user_log_seq: u64,
+) -> Result<(), Error> {
+    if cursors.len() > limits::CURSORS {
+        return Err(Error::new(Code::LimitExceeded, format!("at most {} cursors", limits::CURSORS)));
+    }
+    tell_conversations(hub, session, id, cursors).await?;
+    let window = Window::After(user_log_seq);
+    let mut page = hub.views.user_log(&session.tenant, &session.user, window, limits::SYNC_EVENTS).await?;
+    let newest = page.last_seq;
+    if !page.events.is_empty() {
+        page.id = id;
+        session.tell(server_frame::Kind::Page(page));
+    }
+    session.tell(server_frame::Kind::Synced(Synced { id, user_log_seq: newest }));
+    Ok(())
+}
+
+/// Tells a session its conversations, page by page, with what it missed in those it has cursors of. It is registered
+/// as interested in the channels among them before their heads are read.
+pub(crate) async fn tell_conversations(
+    hub: &Hub,
+    session: &Arc<Attached>,
+    id: u64,
+    cursors: &[Cursor],
+) -> Result<(), Error> {
+    let (tenant, user) = (&session.tenant, &session.user);
+    let cursors: HashMap<&str, u64> = cursors.iter().map(|it| (it.conversation.as_str(), it.seq)).collect();
+    let mut from: Option<String> = None;
+    loop {
+        let mut list = hub.views.conversations(tenant, user, from.as_deref(), limits::PAGE_CONVERSATIONS).await?;
+        let is_channel = |it: &&Conversation| it.kind() == ConversationKind::Channel;
+        let channels: Vec<_> = list
+            .items
+            .iter()
+            .filter(is_channel)
+            .filter_map(|it| Some((tenant.clone(), ConversationId::parse(&it.id).ok()?)))
+            .collect();
+        if !channels.is_empty() {
+            hub.add_interest(std::slice::from_ref(session), &channels).await?;
+            list = hub.views.conversations(tenant, user, from.as_deref(), limits::PAGE_CONVERSATIONS).await?;
+        }
+        let behind: Vec<(String, u64)> = list
+            .items
+            .iter()
+            .filter_map(|it| Some((it.id.clone(), *cursors.get(it.id.as_str()).filter(|seq| **seq < it.last_seq)?)))
+            .collect();
+        let more = list.next.is_some();
+        if !list.items.is_empty() {
+            session.tell(server_frame::Kind::Page(Page { id, conversations: list.items, more, ..Page::default() }));
+        }
+        for (conversation, seq) in behind {
+            tell_missed(hub, session, id, &conversation, seq).await?;
+        }
+        match list.next {
+            Some(next) => from = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn tell_missed(hub: &Hub, session: &Arc<Attached>, id: u64, conversation: &str, seq: u64) -> Result<(), Error> {
+    let Ok(conversation) = ConversationId::parse(conversation) else { return Ok(()) };
+    let window = Window::After(seq);
+    let read = hub.views.history(&session.tenant, Some(&session.user), &conversation, window, limits::SYNC_EVENTS);
+    match read.await {
+        Ok(page) => session.tell(server_frame::Kind::Page(Page { id, ..page })),
+        // Removed meanwhile.
+        Err(error) if error.code == Code::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What an open session asks for.
+
+use std::sync::Arc;
+
+use stonechat_commands::CommandRequest;
+use stonechat_errors::{Code, Error};
+use stonechat_model::{ClientId, ConversationId, TimeUs, UserId, limits};
+use stonechat_proto::{
+    internal::v1::{CommandRecord, Origin},
+    v1::{
+        Ack, Availability, Command, History, Mark, Page, Refresh, SetStatus, Signal, Subscribe, Typing, server_frame,
+        signal,
+    },
+};
+use stonechat_rpc::{StatusUpdate, TypingRequest};
+use stonechat_views::Window;
+
+use super::Session;
+use crate::hub::Attached;
+
+/// The longest W3C trace context that is carried on.
+const TRACEPARENT_BYTES: usize = 64;
+
+fn conversation_id(text: &str) -> Result<ConversationId, Error> {
+    ConversationId::parse(text).map_err(|e| Error::invalid(format!("conversation: {e}")))
+}
+
+fn done(session: &Attached, id: u64) {
+    session.tell(server_frame::Kind::Ack(Ack { id, ..Ack::default() }));
+}
+
+impl Session {
+    pub(super) async fn command(&self, session: &Arc<Attached>, command: Command) -> Result<(), Error> {
+        let client_id = ClientId::parse(&command.client_id).map_err(|e| Error::invalid(e.to_string()))?;
+        let is_traced = command.traceparent.len() <= TRACEPARENT_BYTES;
+        let request = CommandRequest {
+            tenant: session.tenant.clone(),
+            sender: Some(session.user.clone()),
+            conversation: command.conversation,
+            client_id,
+            action: command.action.ok_or_else(|| Error::invalid("action is missing"))?,
+            traceparent: if is_traced { command.traceparent } else { String::new() },
+        };
+        let record = stonechat_commands::command(&self.hub.views, request).await?;
+        self.submit(session, command.id, record).await
+    }
+
+    async fn submit(&self, session: &Arc<Attached>, id: u64, mut record: CommandRecord) -> Result<(), Error> {
+        if !session.begin_command(limits::SESSION_COMMANDS_IN_FLIGHT) {
+            return Err(Error::new(Code::RateLimited, "too many commands wait for their outcome"));
+        }
+        record.origin = Some(Origin { node: self.hub.config.id.to_string(), session: session.id, id });
+        let submitted = self.hub.dependencies.link.submit(record).await;
+        if submitted.is_err() {
+            session.end_command();
+        }
+        submitted
+    }
+
+    pub(super) async fn history(&self, session: &Arc<Attached>, history: History) -> Result<(), Error> {
+        let window = match (history.after, history.before, history.around) {
+            (None, None, None) => Window::Newest,
+            (Some(seq), None, None) => Window::After(seq),
+            (None, Some(seq), None) => Window::Before(seq),
+            (None, None, Some(seq)) => Window::Around(seq),
+            _ => return Err(Error::invalid("at most one of after, before and around is set")),
+        };
+        let limit = usize::try_from(history.limit).unwrap_or(limits::PAGE_EVENTS);
+        let views = &self.hub.views;
+        let page = if history.conversation.is_empty() {
+            views.user_log(&session.tenant, &session.user, window, limit).await?
+        } else {
+            let id = conversation_id(&history.conversation)?;
+            views.history(&session.tenant, Some(&session.user), &id, window, limit).await?
+        };
+        session.tell(server_frame::Kind::Page(Page { id: history.id, ..page }));
+        Ok(())
+    }
+
+    pub(super) async fn mark(&self, session: &Arc<Attached>, mark: Mark) -> Result<(), Error> {
+        let record = stonechat_commands::mark(&self.hub.views, &session.tenant, &session.user, &mark).await?;
+        self.submit(session, mark.id, record).await
+    }
+
+    pub(super) async fn typing(&self, session: &Arc<Attached>, typing: Typing) -> Result<(), Error> {
+        let conversation = conversation_id(&typing.conversation)?;
+        let (tenant, user) = (session.tenant.clone(), session.user.clone());
+        if !self.hub.views.is_member(&tenant, &user, &conversation).await? {
+            return Err(Error::not_found("conversation"));
+        }
+        let request = TypingRequest { tenant, conversation, user, stopped: typing.stopped };
+        self.hub.dependencies.link.typing(request).await;
+        Ok(())
+    }
+
+    pub(super) async fn subscribe(&self, session: &Arc<Attached>, subscribe: Subscribe) -> Result<(), Error> {
+        let parse = |users: &[String]| -> Result<Vec<_>, Error> {
+            let parse = |text: &String| UserId::parse(text).map_err(|e| Error::invalid(format!("users: {e}")));
+            users.iter().map(|text| Ok((session.tenant.clone(), parse(text)?))).collect()
+        };
+        let (follow, unfollow) = (parse(&subscribe.users)?, parse(&subscribe.unsubscribe)?);
+        self.hub.remove_watch(session, &unfollow).await?;
+        if session.watched.lock().len() + follow.len() > limits::SUBSCRIPTIONS {
+            let reason = format!("at most {} users are followed", limits::SUBSCRIPTIONS);
+            return Err(Error::new(Code::LimitExceeded, reason));
+        }
+        // Followed first, read afterwards: a change between the two is told twice rather than never.
+        self.hub.add_watch(session, &follow).await?;
+        let users: Vec<UserId> = follow.into_iter().map(|(_, user)| user).collect();
+        for status in self.hub.dependencies.presence.statuses(&session.tenant, &users).await? {
+            let user = status.user.clone();
+            let kind = Some(signal::Kind::Status(status));
+            session.tell(server_frame::Kind::Signal(Signal { conversation: String::new(), user, kind }));
+        }
+        done(session, subscribe.id);
+        Ok(())
+    }
+
+    pub(super) async fn refresh(&self, session: &Arc<Attached>, refresh: Refresh, now_us: TimeUs) -> Result<(), Error> {
+        let claims = self.hub.dependencies.verifier.user_token(&refresh.token, &session.device, now_us).await?;
+        if claims.tenant != session.tenant || claims.user != session.user {
+            return Err(Error::new(Code::Unauthenticated, "token is another user's"));
+        }
+        session.renew(claims);
+        done(session, refresh.id);
+        Ok(())
+    }
+
+    pub(super) async fn set_status(&self, session: &Arc<Attached>, status: SetStatus) -> Result<(), Error> {
+        let away = match status.availability() {
+            Availability::Unspecified => None,
+            Availability::Online => Some(false),
+            Availability::Away => Some(true),
+            Availability::Offline => return Err(Error::invalid("availability must be online or away")),
+        };
+        for (what, text, max) in
+            [("text", &status.text, limits::STATUS_TEXT_BYTES), ("emoji", &status.emoji, limits::EMOJI_BYTES)]
+        {
+            stonechat_commands::check_plain(what, text.as_deref().unwrap_or_default(), max)?;
+        }
+        let update = StatusUpdate { away, text: status.text, emoji: status.emoji };
+        self.hub.dependencies.presence.set_status(&session.tenant, &session.user, update).await?;
+        done(session, status.id);
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! A session's WebSocket: reads frames, writes what waits, closes as it should.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use hyper_util::rt::TokioIo;
+use stonechat_model::{limits, now_us};
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message, Utf8Bytes,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Encoding, Session, close::Close, hub::Hub, outbox::Next};
+
+/// An idle connection keeps this; a larger frame grows it.
+const READ_BUFFER_BYTES: usize = 2_048;
+/// Frames are gathered up to this before they are written.
+const WRITE_BUFFER_BYTES: usize = 8_192;
+/// What one turn takes from the outbox.
+const GATHER_BYTES: usize = 16_384;
+/// Control frames in a row, without a message between them.
+const CONTROL_FRAMES: u32 = 100;
+
+type Stream = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(usize::MAX)
+        .max_message_size(Some(limits::FRAME_BYTES))
+        .max_frame_size(Some(limits::FRAME_BYTES))
+        .accept_unmasked_frames(false)
+}
+
+/// Serves an upgraded connection until it is closed or `end` comes.
+pub(crate) async fn serve(
+    upgraded: hyper::upgrade::Upgraded,
+    hub: Arc<Hub>,
+    encoding: Option<Encoding>,
+    end: CancellationToken,
+) {
+    let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config())).await;
+    let Some(encoding) = encoding else {
+        return close(stream, Close::WRONG_VERSION).await;
+    };
+    let session = Session::new(Arc::clone(&hub), encoding);
+    let mut connection = Connection { stream, session, hub, last_heard: Instant::now(), control_frames: 0 };
+    let reason = end.run_until_cancelled(Box::pin(connection.run())).await.unwrap_or(Some(Close::GOING_AWAY));
+    let Connection { stream, session, .. } = connection;
+    session.end().await;
+    if let Some(reason) = reason {
+        metrics::counter!("stonechat_gateway_closes_total", "code" => reason.code.to_string()).increment(1);
+        close(stream, reason).await;
+    }
+}
+
+/// Writes a close frame, then reads on until the stream ends, so that the peer gets to see it.
+async fn close(mut stream: Stream, reason: Close) {
+    let deadline = Instant::now() + Duration::from_secs(limits::CLOSE_TIMEOUT_S);
+    let frame = CloseFrame { code: CloseCode::from(reason.code), reason: reason.reason.as_ref().into() };
+    let written = async {
+        stream.close(Some(frame)).await?;
+        stream.flush().await
+    };
+    // A peer that is gone, or that sent nonsense, needs no answer beyond the attempt.
+    let _ = timeout_at(deadline, written).await;
+    let mut rest = [0; 1_024];
+    let raw = stream.get_mut();
+    let _ = timeout_at(deadline, async { while raw.read(&mut rest).await.is_ok_and(|read| read > 0) {} }).await;
+}
+
+struct Connection {
+    stream: Stream,
+    session: Session,
+    hub: Arc<Hub>,
+    last_heard: Instant,
+    control_frames: u32,
+}
+
+/// What a turn of a connection begins with.
+enum Turn {
+    Write(Next),
+    Read(Option<Result<Message, Error>>),
+}
+
+impl Connection {
+    /// Works until the connection ends; gives why it is to be closed, if it is still there.
+    async fn run(&mut self) -> Option<Close> {
+        let hello_deadline = Instant::now() + self.hub.config.hello_timeout;
+        loop {
+            let (deadline, late) = match self.session.is_open() {
+                true => (self.last_heard + self.hub.config.heartbeat, Close::NO_HEARTBEAT),
+                false => (hello_deadline, Close::NO_HELLO),
+            };
+            let outbox = Arc::clone(self.session.outbox());
+            let turn = async {
+                tokio::select! {
+                    biased;
+                    next = outbox.next(GATHER_BYTES) => Turn::Write(next),
+                    message = self.stream.next() => Turn::Read(message),
+                }
+            };
+            match timeout_at(deadline, turn).await {
+                Err(_) => return Some(late),
+                Ok(Turn::Write(Next::Close(reason))) => return Some(reason),
+                Ok(Turn::Write(Next::Frames(frames))) => {
+                    if let Err(reason) = self.write(frames).await {
+                        return reason;
+                    }
+                }
+                Ok(Turn::Read(message)) => {
+                    if let Err(reason) = self.read(message).await {
+                        return reason;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes frames, and whatever comes while there is room, with one flush.
+    async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), Option<Close>> {
+        let outbox = Arc::clone(self.session.outbox());
+        metrics::counter!("stonechat_gateway_frames_out_total").increment(frames.len() as u64);
+        let encoding = self.session.encoding();
+        let stream = &mut self.stream;
+        let writing = async {
+            for frame in frames {
+                let message = match encoding {
+                    Encoding::Protobuf => Message::Binary(frame),
+                    Encoding::Json => Message::Text(Utf8Bytes::try_from(frame).unwrap_or_default()),
+                };
+                stream.feed(message).await?;
+            }
+            stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            written = writing => written.map_err(|_| None),
+            // The peer does not read: nothing more can be said to it but good-bye.
+            () = outbox.overflowed() => Err(Some(Close::TOO_SLOW)),
+        }
+    }
+
+    async fn read(&mut self, message: Option<Result<Message, Error>>) -> Result<(), Option<Close>> {
+        let bytes = match message {
+            None => return Err(None),
+            Some(Err(error)) => return Err(reason_of(&error)),
+            Some(Ok(message)) => message,
+        };
+        self.last_heard = Instant::now();
+        let bytes = match (bytes, self.session.encoding()) {
+            (Message::Binary(bytes), Encoding::Protobuf) => bytes,
+            (Message::Text(text), Encoding::Json) => text.into(),
+            (Message::Binary(_), Encoding::Json) => return Err(Some(Close::bad_frame("expected a text message"))),
+            (Message::Text(_), Encoding::Protobuf) => {
+                return Err(Some(Close::bad_frame("expected a binary message")));
+            }
+            (Message::Ping(_) | Message::Pong(_), _) => {
+                self.control_frames += 1;
+                if self.control_frames > CONTROL_FRAMES {
+                    return Err(Some(Close::bad_frame("too many control frames")));
+                }
+                return self.stream.flush().await.map_err(|_| None);
+            }
+            (Message::Close(_) | Message::Frame(_), _) => return Err(Some(Close::NORMAL)),
+        };
+        self.control_frames = 0;
+        metrics::counter!("stonechat_gateway_frames_in_total").increment(1);
+        match self.session.encoding().decode(bytes) {
+            Ok(frame) => {
+                Box::pin(self.session.handle(frame, now_us())).await;
+                Ok(())
+            }
+            Err(error) => Err(Some(Close::bad_frame(shortened(error)))),
+        }
+    }
+}
+
+/// A close reason has at most 123 bytes (RFC 6455, section 5.5).
+fn shortened(mut text: String) -> String {
+    let mut end = text.len().min(100);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+fn reason_of(error: &Error) -> Option<Close> {
+    match error {
+        Error::Capacity(_) => Some(Close::bad_frame("frame is too large")),
+        Error::Utf8(_) => Some(Close::bad_frame("text is not UTF-8")),
+        Error::Protocol(error) => Some(Close::bad_frame(shortened(error.to_string()))),
+        _ => None,
+    }
+}
+
+/// Waits until a condition holds, at most so long.
+pub(crate) async fn wait_until(most: Duration, mut holds: impl FnMut() -> bool) {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // Past the time nobody waits for it any more.
+    let _ = timeout(most, waiting).await;
+}
