@@ -53,17 +53,17 @@ fn unfinished(path: &str, tokens: &[TokenTree]) -> Vec<Violation> {
         .collect()
 }
 
-/// `#[allow(..)]` without `reason = ".."`. Flattened, the attribute is `allow`, what it allows, and the reason.
+/// `#[allow(..)]` and `#[expect(..)]` without `reason = ".."`.
 fn allowed_without_reason(path: &str, tokens: &[TokenTree]) -> Vec<Violation> {
     let mut found = Vec::new();
     for (place, token) in tokens.iter().enumerate() {
         let TokenTree::Group(group) = token else { continue };
         let attribute = place > 0 && (is_punct(&tokens[place - 1], '#') || is_punct(&tokens[place - 1], '!'));
         let mut inside = group.stream().into_iter();
-        let allows = inside.next().is_some_and(|first| is_ident(&first, "allow"));
+        let allows = inside.next().is_some_and(|first| is_ident(&first, "allow") || is_ident(&first, "expect"));
         let reason = || flat(group.stream()).iter().any(|token| is_ident(token, "reason"));
         if attribute && allows && !reason() {
-            let message = "#[allow] without a reason: use #[expect(lint, reason = \"..\")]";
+            let message = "a lint switched off without a reason: use #[expect(lint, reason = \"..\")]";
             found.push(Violation::new(path, token.span().start().line, message));
         }
     }
@@ -169,6 +169,7 @@ mod tests {
     fn lints_switched_off_without_a_reason_are_found() {
         assert_eq!(lines(CODE, "#[allow(dead_code)]\nstruct A;"), [1]);
         assert_eq!(lines(CODE, "#![allow(dead_code)]"), [1]);
+        assert_eq!(lines(CODE, "#[expect(dead_code)]\nstruct A;"), [1]);
         assert_eq!(lines(CODE, "#[allow(dead_code, reason = \"made\")]\nstruct A;"), NONE);
     }
 }
