@@ -117,10 +117,14 @@ impl Command {
 }
 
 impl Facts {
-    /// The newest position of any fact that the command needs.
-    pub fn newest(&self, head: Option<&HeadRow>, command: &Command) -> Position {
-        let newest = command.needs(head).iter().filter_map(|need| self.version(need)).max();
-        Position::from_u64(newest.unwrap_or(0))
+    /// Whether a fact that the command needs comes from the command's future: from a later command, or from this
+    /// one, which then somebody else has decided. Only the row of its client id may be of its own position, for it
+    /// is written before its event and what an attempt left may be it alone.
+    pub fn are_from_future(&self, head: Option<&HeadRow>, command: &Command, position: Position) -> bool {
+        command.needs(head).iter().any(|need| {
+            let version = self.version(need).unwrap_or(0);
+            version > position.get() || (version == position.get() && !matches!(need, Need::Seen(..)))
+        })
     }
 }
 

@@ -78,7 +78,7 @@ impl From<Error> for Refusal {
 
 /// Decides a command. `head` is `None` while the log has no event; `facts` holds what [`Command::needs`] names.
 pub fn decide(place: Place<'_>, head: Option<&HeadRow>, command: Command, facts: &Facts, rules: Rules) -> Verdict {
-    if rules.future_facts && facts.newest(head, &command) > place.position {
+    if rules.future_facts && facts.are_from_future(head, &command, place.position) {
         return Verdict::FromFuture;
     }
     if let Some(verdict) = answered_before(&command, head, facts) {

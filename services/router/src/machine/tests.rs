@@ -405,6 +405,15 @@ fn a_fact_newer_than_the_command_means_the_partition_was_lost() {
 }
 
 #[test]
+fn a_fact_of_the_commands_own_position_means_that_another_decided_it() {
+    let mut world = World::group(&["bob"]);
+    let removed = stonechat_proto::internal::v1::MemberRow { left_seq: 2, ..Default::default() };
+    let bob = UserId::parse("bob").unwrap();
+    world.facts.learn(&Derived::Member(bob, removed), world.position + 1);
+    assert_eq!(world.act("alice", remove(&["bob"])), "from_future", "not 'nothing to change'");
+}
+
+#[test]
 fn applying_an_event_again_writes_only_what_is_missing() {
     let mut world = World::group(&["bob"]);
     world.act("bob", send("hi"));

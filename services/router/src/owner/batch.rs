@@ -194,12 +194,13 @@ impl Batch {
         let version = position.get();
         loaded.facts.learn_event(&event, Some(seen), version);
         let encoded = Bytes::from(event.encode_to_vec());
-        self.events.push(Put { key: tables::event(&log, event.seq), value: encoded.clone(), version, ttl: None });
+        // Before the event: its content hash cannot be had from the event when that is all that an attempt left.
         if let Ok(id) = ClientId::parse(&event.client_id) {
             let key = tables::client_id(&log, &event.sender, id);
             let ttl = Some(Duration::from_secs(limits::CLIENT_ID_TTL_S));
             self.events.push(Put { key, value: seen.encode_to_vec().into(), version, ttl });
         }
+        self.events.push(Put { key: tables::event(&log, event.seq), value: encoded.clone(), version, ttl: None });
         for row in &derived {
             self.push_derived(&log, row, position);
         }
