@@ -104,7 +104,7 @@ impl Api {
             Ok(done) if done.seq == seq => self.history.refused(&format!("{id} again")),
             other => self.history.asked(&format!("{id} again"), format!("{other:?} instead of {seq}")),
         }
-        record.body = Some(command_record::Body::Action(self.workload.create(&self.workload.user()).1));
+        record.body = Some(command_record::Body::Action(self.workload.say()));
         match self.call(&record).await {
             Err(error) if error.code == Code::Conflict => {}
             other => self.history.asked(&format!("{id} with other content"), format!("{other:?}, no conflict")),

@@ -1,4 +1,4 @@
-//! `simulate --seed N` or `simulate --seeds A..B`, with `--atomic true|false`, `--break RULE`, `--jobs N`.
+//! `simulate --seed N` or `simulate --seeds A..B`, with `--atomic true|false`, `--break RULE`, `--jobs N`, `--trace true`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 use std::{
@@ -13,7 +13,8 @@ use std::{
 
 use crate::run::{Broken, Options, Outcome, run};
 
-const USAGE: &str = "usage: simulate (--seed N | --seeds A..B) [--atomic true|false] [--break RULE] [--jobs N]
+const USAGE: &str =
+    "usage: simulate (--seed N | --seeds A..B) [--atomic true|false] [--break RULE] [--jobs N] [--trace true]
 rules: version roll-forward future-facts republish write-order user-log-idempotence
        register-before-sync recheck-after-unsure";
 /// Faults of one seed that are printed.
@@ -27,12 +28,13 @@ struct Arguments {
     atomic: Option<bool>,
     broken: Option<Broken>,
     jobs: usize,
+    is_traced: bool,
 }
 
 impl Arguments {
     fn parse(arguments: &[String]) -> Option<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut parsed = Self { first: 0, until: 1000, atomic: None, broken: None, jobs: cores };
+        let mut parsed = Self { first: 0, until: 1000, atomic: None, broken: None, jobs: cores, is_traced: false };
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return None };
             match name.as_str() {
@@ -46,6 +48,7 @@ impl Arguments {
                 }
                 "--atomic" => parsed.atomic = Some(value.parse().ok()?),
                 "--break" => parsed.broken = Some(Broken::from_name(value)?),
+                "--trace" => parsed.is_traced = value.parse().ok()?,
                 "--jobs" => parsed.jobs = value.parse().ok()?,
                 _ => return None,
             }
@@ -80,7 +83,8 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
                     if seed >= arguments.until {
                         break;
                     }
-                    let options = Options { seed, atomic: arguments.atomic, broken: arguments.broken };
+                    let Arguments { atomic, broken, is_traced, .. } = *arguments;
+                    let options = Options { seed, atomic, broken, is_traced };
                     if to.send((seed, run(options))).is_err() {
                         break;
                     }

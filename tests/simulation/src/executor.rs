@@ -66,6 +66,7 @@ struct State {
     frozen: BTreeMap<Node, Vec<u64>>,
     dead: BTreeSet<Node>,
     steps: u64,
+    is_traced: bool,
     /// Follows every choice: two runs that differ anywhere differ here.
     fingerprint: u64,
 }
@@ -104,6 +105,22 @@ impl Runtime {
     /// How many tasks were polled so far.
     pub fn steps(&self) -> u64 {
         self.state.lock().steps
+    }
+
+    /// Lets [`Runtime::trace`] print.
+    pub fn set_traced(&self, is_traced: bool) {
+        self.state.lock().is_traced = is_traced;
+    }
+
+    /// Prints what happens, when the run is traced.
+    #[expect(clippy::print_stdout, reason = "that is what a trace is")]
+    pub fn trace(&self, what: impl FnOnce() -> String) {
+        let state = self.state.lock();
+        let (is_traced, steps, now_us) = (state.is_traced, state.steps, state.now_us);
+        drop(state);
+        if is_traced {
+            println!("{steps:>7} {:>9}us {}", now_us % 1_000_000_000, what());
+        }
     }
 
     /// A number that follows from every choice made so far.

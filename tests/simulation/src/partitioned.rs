@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prost::Message as _;
 use stonechat_log::LogError;
+use stonechat_proto::internal::v1::{CommandRecord, StreamRecord};
 
 use crate::{
     bell::Bell,
@@ -31,6 +33,8 @@ struct Holding {
     holder: Option<u64>,
     /// The first offset that is not committed.
     committed: u64,
+    /// The first offset that the holder has not taken yet.
+    taken: u64,
     /// Whether a free partition can be claimed already.
     is_free: bool,
 }
@@ -51,7 +55,14 @@ struct State {
     next_claim: u64,
 }
 
+impl State {
+    fn holding(&mut self, group: &str, partition: u32) -> Option<&mut Holding> {
+        self.groups.get_mut(group)?.get_mut(partition as usize)
+    }
+}
+
 struct Inner {
+    name: &'static str,
     state: Mutex<State>,
     bell: Bell,
     faults: Faults,
@@ -64,13 +75,22 @@ pub struct Partitioned {
     inner: Arc<Inner>,
 }
 
+/// A record of the log of that name, for a trace.
+fn describe(log: &str, bytes: &Bytes) -> String {
+    match log {
+        "commands" => CommandRecord::decode(bytes.clone()).map(|record| format!("{record:?}")),
+        _ => StreamRecord::decode(bytes.clone()).map(|record| format!("{record:?}")),
+    }
+    .unwrap_or_default()
+}
+
 fn unavailable() -> LogError {
     LogError::Unavailable("simulated".into())
 }
 
 impl Partitioned {
     /// An empty log that these groups read.
-    pub fn new(name: &str, seed: u64, partitions: u32, groups: &[&'static str], faults: Faults) -> Self {
+    pub fn new(name: &'static str, seed: u64, partitions: u32, groups: &[&'static str], faults: Faults) -> Self {
         let holdings = || (0..partitions).map(|_| Holding { is_free: true, ..Holding::default() }).collect();
         let state = State {
             partitions: (0..partitions).map(|_| Vec::new()).collect(),
@@ -78,7 +98,7 @@ impl Partitioned {
             ..State::default()
         };
         let random = Random::new(seed, name);
-        Self { inner: Arc::new(Inner { state: Mutex::new(state), bell: Bell::default(), faults, random }) }
+        Self { inner: Arc::new(Inner { name, state: Mutex::new(state), bell: Bell::default(), faults, random }) }
     }
 
     /// How many partitions there are.
@@ -87,6 +107,12 @@ impl Partitioned {
     }
 
     fn put(&self, partition: u32, payloads: Vec<Bytes>) {
+        let log = self.inner.name;
+        self.inner.faults.runtime.trace(|| {
+            let offset = self.inner.state.lock().partitions[partition as usize].len();
+            let text: Vec<_> = payloads.iter().map(|bytes| describe(log, bytes)).collect();
+            format!("{log} {partition} at {offset}: {}", text.join(", "))
+        });
         let time_us = self.inner.faults.runtime.now_us();
         if let Some(records) = self.inner.state.lock().partitions.get_mut(partition as usize) {
             records.extend(payloads.into_iter().map(|payload| Record { time_us, payload }));
@@ -143,7 +169,11 @@ impl Partitioned {
         state.next_claim += 1;
         let number = u32::try_from(partition).unwrap_or(0);
         state.claims.insert(claim, Claim { node, group, partition: number, is_told: false });
-        state.groups.get_mut(group)?.get_mut(partition)?.holder = Some(claim);
+        let holding = state.holding(group, number)?;
+        (holding.holder, holding.taken) = (Some(claim), holding.committed);
+        drop(state);
+        let log = self.inner.name;
+        self.inner.faults.runtime.trace(|| format!("{log} {partition} is claimed by {node:?}"));
         Some((claim, number))
     }
 
@@ -179,7 +209,7 @@ impl Partitioned {
 
     fn free(&self, group: &'static str, partition: u32) -> Option<u64> {
         let mut state = self.inner.state.lock();
-        let holding = state.groups.get_mut(group)?.get_mut(partition as usize)?;
+        let holding = state.holding(group, partition)?;
         holding.is_free = true;
         holding.holder.take()
     }
@@ -190,7 +220,7 @@ impl Partitioned {
         let claims: Vec<u64> = state.claims.iter().filter(|(_, claim)| claim.node == node).map(|(id, _)| *id).collect();
         for id in claims {
             let Some(claim) = state.claims.remove(&id) else { continue };
-            let holding = state.groups.get_mut(claim.group).and_then(|group| group.get_mut(claim.partition as usize));
+            let holding = state.holding(claim.group, claim.partition);
             let Some(holding) = holding.filter(|holding| holding.holder == Some(id)) else { continue };
             holding.holder = None;
             holding.is_free = false;
@@ -217,11 +247,22 @@ impl Partitioned {
         self.inner.state.lock().partitions.get(partition as usize).cloned().unwrap_or_default()
     }
 
-    /// How many records no holder has committed yet, over all partitions of a group.
+    /// How many records no holder has taken yet, over all partitions of a group.
     pub fn lag(&self, group: &str) -> u64 {
         let state = self.inner.state.lock();
         let holdings = state.groups.get(group).into_iter().flatten();
-        holdings.zip(&state.partitions).map(|(holding, records)| records.len() as u64 - holding.committed).sum()
+        let taken = |holding: &Holding| if holding.holder.is_some() { holding.taken } else { holding.committed };
+        holdings.zip(&state.partitions).map(|(holding, records)| records.len() as u64 - taken(holding)).sum()
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.inner.state.lock().partitions.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -247,7 +288,7 @@ impl Reader {
         let max_items = if inner.random.chance(500) { max_items.min(3) } else { max_items };
         inner.faults.latency(&inner.random, 0).await;
         let (claim, partition, next) = (self.claim, self.partition as usize, self.next);
-        let taken = inner
+        let taken: Option<Vec<(u64, Record)>> = inner
             .bell
             .until(|| {
                 let state = inner.state.lock();
@@ -262,7 +303,16 @@ impl Reader {
             .await;
         if let Some((last, _)) = taken.as_ref().and_then(|batch| batch.last()) {
             self.next = last + 1;
+            let mut state = inner.state.lock();
+            if let Some(holding) = state.holding(self.group, self.partition).filter(|it| it.holder == Some(claim)) {
+                holding.taken = self.next;
+            }
         }
+        inner.faults.runtime.trace(|| {
+            let offsets: Option<Vec<u64>> =
+                taken.as_ref().map(|batch| batch.iter().map(|(offset, _)| *offset).collect());
+            format!("{} {partition} claim {claim} takes {offsets:?}", inner.name)
+        });
         Ok(taken)
     }
 
@@ -275,7 +325,7 @@ impl Reader {
             return Err(unavailable());
         }
         let mut state = inner.state.lock();
-        let holding = state.groups.get_mut(self.group).and_then(|group| group.get_mut(self.partition as usize));
+        let holding = state.holding(self.group, self.partition);
         if let Some(holding) = holding.filter(|holding| holding.holder == Some(self.claim)) {
             holding.committed = holding.committed.max(offset + 1);
         }
@@ -290,7 +340,7 @@ impl Drop for Reader {
         if state.claims.remove(&self.claim).is_none() {
             return;
         }
-        let holding = state.groups.get_mut(self.group).and_then(|group| group.get_mut(self.partition as usize));
+        let holding = state.holding(self.group, self.partition);
         if let Some(holding) = holding.filter(|holding| holding.holder == Some(self.claim)) {
             holding.holder = None;
             holding.is_free = true;

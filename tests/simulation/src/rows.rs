@@ -57,6 +57,10 @@ impl Disk {
         let rows = tables.entry(put.key.table.name).or_default();
         let key = put.key.encode();
         let has_versions = self.has_versions.load(Ordering::Relaxed);
+        self.faults.runtime.trace(|| {
+            let parts: Vec<_> = put.key.parts.iter().skip(1).map(describe).collect();
+            format!("row {} {} version {}", put.key.table.name, parts.join("/"), put.version % (1 << 40))
+        });
         match rows.get(&key) {
             Some(present) if has_versions && present.version > put.version && !is_expired(present, now_us) => {}
             _ => drop(rows.insert(key, stored)),
@@ -70,6 +74,13 @@ impl Disk {
             return None;
         }
         Some(Row { key: key.clone(), value: stored.value.clone(), version: stored.version })
+    }
+}
+
+fn describe(part: &KeyPart) -> String {
+    match part {
+        KeyPart::Text(text) => text.to_string(),
+        KeyPart::Number(number) => number.to_string(),
     }
 }
 

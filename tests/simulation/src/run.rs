@@ -10,8 +10,10 @@ use stonechat_router::Rules;
 use crate::{
     executor::Step,
     faults::Mix,
+    logs::OWNERS,
     oracle::{reference, truth::Truth},
     random::Random,
+    router_node::CONSUMERS,
     world::World,
 };
 
@@ -70,6 +72,8 @@ pub struct Options {
     pub atomic: Option<bool>,
     /// The rule that is broken.
     pub broken: Option<Broken>,
+    /// Whether what happens is printed.
+    pub is_traced: bool,
 }
 
 /// What came of a run.
@@ -91,6 +95,8 @@ pub struct Outcome {
 const STORM_STEPS: u64 = 60_000;
 /// Polls without faults until everything is answered, at most.
 const CALM_STEPS: u64 = 400_000;
+/// Time without faults until everything is answered, at most.
+const CALM_US: i64 = 900_000_000;
 /// How long everything must have been quiet.
 const QUIET_US: i64 = 20_000_000;
 
@@ -106,8 +112,9 @@ fn rules(broken: Option<Broken>) -> Rules {
 
 /// Runs a seed.
 pub fn run(options: Options) -> Outcome {
-    let Options { seed, atomic, broken } = options;
+    let Options { seed, atomic, broken, is_traced } = options;
     let mut world = World::new(seed, Mix::of_seed(seed, atomic), rules(broken));
+    world.runtime.set_traced(is_traced);
     if broken == Some(Broken::Version) {
         world.rows.break_versions();
     }
@@ -118,7 +125,12 @@ pub fn run(options: Options) -> Outcome {
     world.calm();
     let mut faults = Vec::new();
     if !settle(&world, || through.load(Ordering::Relaxed) == actors) {
-        faults.push("the world does not become quiet".to_owned());
+        let (commands, events) = (world.commands.lag(OWNERS), world.events.lag(CONSUMERS[0]));
+        let (waiting, through) = (world.history.waiting(), through.load(Ordering::Relaxed));
+        faults.push(format!(
+            "the world does not become quiet: {through} of {actors} actors through, {waiting} commands unanswered, \
+             {commands} commands and {events} events not taken"
+        ));
     }
     let truth = Truth::read(&world.rows);
     faults.extend(world.history.check(&truth));
@@ -151,18 +163,18 @@ fn storm(world: &mut World, seed: u64, is_over: impl Fn() -> bool) {
     }
 }
 
-/// Runs without faults until everything is answered and followed up, and has been for a while.
+/// Runs without faults until everything is answered and followed up, and nothing was appended for a while.
 fn settle(world: &World, is_over: impl Fn() -> bool) -> bool {
-    let until = world.runtime.steps() + CALM_STEPS;
-    let mut quiet_since_us = None;
-    while world.runtime.steps() < until {
-        let is_busy = !is_over() || world.commands.lag(crate::logs::OWNERS) > 0 || world.events.lag("fanout") > 0;
+    let (until, until_us) = (world.runtime.steps() + CALM_STEPS, world.runtime.now_us() + CALM_US);
+    let appended = || world.commands.len() + world.events.len();
+    let mut quiet_since = (0, appended());
+    while world.runtime.steps() < until && world.runtime.now_us() < until_us {
+        let is_busy = !is_over() || world.commands.lag(OWNERS) > 0 || world.events.lag(CONSUMERS[0]) > 0;
         let now_us = world.runtime.now_us();
-        match quiet_since_us {
-            _ if is_busy => quiet_since_us = None,
-            None => quiet_since_us = Some(now_us),
-            Some(since_us) if now_us - since_us > QUIET_US => return true,
-            Some(_) => {}
+        if is_busy || quiet_since.1 != appended() || quiet_since.0 == 0 {
+            quiet_since = (now_us, appended());
+        } else if now_us - quiet_since.0 > QUIET_US {
+            return true;
         }
         if world.runtime.step() == Step::Idle {
             return !is_busy;

@@ -89,6 +89,11 @@ impl Workload {
         Message { text, ..Message::default() }
     }
 
+    /// A message like no other.
+    pub fn say(&self) -> Action {
+        Action { kind: Some(Kind::Send(self.message())) }
+    }
+
     /// Something in a conversation whose newest known event has the seq `last`.
     pub fn act(&self, last: u64) -> Action {
         let seq = self.random.between(1, last.max(1));

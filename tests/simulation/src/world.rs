@@ -155,6 +155,7 @@ impl World {
 
     /// Lets a fault strike.
     pub fn strike(&mut self, fault: Fault) {
+        self.runtime.trace(|| format!("{fault:?} strikes"));
         match fault {
             Fault::CrashRouter => self.crash_router(),
             Fault::CrashGateway | Fault::Disconnect => {}
@@ -176,6 +177,7 @@ impl World {
         }
         let node = self.routers.swap_remove(self.random.index(self.routers.len()));
         self.runtime.kill(node);
+        self.runtime.trace(|| format!("{node:?} died"));
         self.commands.node_died(node);
         self.events.node_died(node);
         self.links.node_died(node);
