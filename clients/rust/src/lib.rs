@@ -1,1 +1,3 @@
-//! placeholder
+//! The Rust client of Stonechat.
+
+pub mod core;
