@@ -1,7 +1,7 @@
 //! One device: it sends at its pace, shows what comes, and writes both down.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use prost::Message as _;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use stonechat_chaos_checker::{ClientKey, Device, Entry, NO_CONTENT, Observed};
@@ -56,6 +57,8 @@ pub struct Shared {
     pub acked: AtomicU64,
     /// Events shown.
     pub observed: AtomicU64,
+    /// How many sends were refused, by code.
+    pub refusals: Mutex<BTreeMap<String, u64>>,
     /// How long answers took, from the first attempt.
     pub latencies: Latencies,
 }
@@ -66,8 +69,8 @@ impl Shared {
         let numbers = (0..).zip(&plan.chats).map(|(n, chat)| (chat.id.to_string(), n)).collect();
         let users = (0..).zip(&plan.users).map(|(n, user)| (user.to_string(), n)).collect();
         let heads = plan.chats.iter().map(|_| AtomicU64::new(0)).collect();
-        let (sent, acked, observed) = Default::default();
-        Self { plan, numbers, users, heads, phase, sent, acked, observed, latencies: Latencies::default() }
+        let (sent, acked, observed, refusals, latencies) = Default::default();
+        Self { plan, numbers, users, heads, phase, sent, acked, observed, refusals, latencies }
     }
 
     fn raise(&self, conversation: u32, seq: u64) {
@@ -206,8 +209,9 @@ impl DeviceTask {
                     self.shared.acked.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Incident::Refused { client } => {
+            Incident::Refused { client, code } => {
                 self.entries.push(Entry::Refused { client });
+                *self.shared.refusals.lock().entry(code).or_default() += 1;
                 self.open.remove(&client);
             }
             Incident::Event { conversation, event } => self.show(&conversation, &event),

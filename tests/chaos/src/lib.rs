@@ -1,9 +1,9 @@
 //! A crash storm: many clients chat through a server that is killed again and again, and what each device wrote
 //! down is judged by a checker that shares no code with either (`stonechat-chaos-checker`).
 
+mod client;
 mod device;
 mod gauge;
-mod lean;
 mod link;
 mod plan;
 mod schedule;

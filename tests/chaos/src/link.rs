@@ -25,6 +25,8 @@ pub enum Incident {
     Refused {
         /// Its client id.
         client: ClientKey,
+        /// The code of the refusal.
+        code: String,
     },
     /// An event is to be shown.
     Event {
@@ -49,7 +51,7 @@ pub trait Link: Send {
 #[async_trait]
 pub trait World: Send {
     /// Opens a client for a device of a user, which knows nothing yet.
-    fn link(&self, user: &UserId, device: &str) -> Box<dyn Link>;
+    fn link(&self, user: &UserId, device: &str) -> Result<Box<dyn Link>, WorldError>;
 
     /// Starts the server; it is not ready yet.
     fn start(&mut self) -> Result<(), WorldError>;

@@ -123,7 +123,8 @@ fn show(arguments: &Arguments, summary: &Summary, report: &Report) -> bool {
         println!("seed {}: {} devices in {} conversations", s.seed, s.devices, s.conversations);
         println!("storm: {} s, {} sends/s, {} answers/s", s.storm_s, s.sends_per_second, s.acks_per_second);
         println!("kills: {}, {} of them before the server had come to itself", s.kills, s.awkward_kills);
-        println!("restart to ready: {} ms median, {} ms longest", s.recovery_p50_ms, s.recovery_max_ms);
+        let (first, usual, longest) = (s.first_start_ms, s.recovery_p50_ms, s.recovery_max_ms);
+        println!("start to ready: {first} ms at first, then {usual} ms median, {longest} ms longest");
         println!("answers across kills: half within {} ms, 99.9 % within {} ms", s.answer_p50_ms, s.answer_p999_ms);
         println!("everybody had everything {} ms after the last send; {} events shown", s.settle_ms, s.observed);
     }
@@ -132,8 +133,8 @@ fn show(arguments: &Arguments, summary: &Summary, report: &Report) -> bool {
     }
     if summary.unsettled_devices > 0 || report.unanswered > 0 || report.refused > 0 {
         println!(
-            "{} devices did not have everything in time; {} sends were not answered, {} were refused",
-            summary.unsettled_devices, report.unanswered, report.refused
+            "{} devices did not have everything in time; {} sends were not answered, {} were refused {:?}",
+            summary.unsettled_devices, report.unanswered, report.refused, summary.refusals
         );
     }
     println!("{}", report.closing_line(summary.kills));

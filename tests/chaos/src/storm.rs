@@ -1,6 +1,7 @@
 //! The storm: everybody sends while the server is killed again and again, then everybody catches up.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -62,6 +63,10 @@ pub struct Summary {
     pub acks_per_second: f64,
     /// Events shown, by all devices.
     pub observed: u64,
+    /// Refused sends by code.
+    pub refusals: BTreeMap<String, u64>,
+    /// From the first start, on an empty folder, to ready, in milliseconds.
+    pub first_start_ms: u64,
     /// From start to ready, in milliseconds: the median of all restarts.
     pub recovery_p50_ms: u64,
     /// The longest.
@@ -101,9 +106,9 @@ pub async fn run(settings: &Settings, world: &mut dyn World) -> Result<(Summary,
     let mut summary = Summary { seed: settings.seed, ..Summary::default() };
     let mut recoveries = Vec::new();
     world.start()?;
-    recoveries.push(world.ready().await?);
+    summary.first_start_ms = ms(world.ready().await?);
     for device in 0..DEVICES {
-        storm.add_devices(world, device);
+        storm.add_devices(world, device)?;
     }
     match storm.settle().await {
         0 => {}
@@ -118,10 +123,11 @@ pub async fn run(settings: &Settings, world: &mut dyn World) -> Result<(Summary,
     summary.kills += 1;
     world.start()?;
     recoveries.push(world.ready().await?);
-    storm.add_devices(world, DEVICES);
+    storm.add_devices(world, DEVICES)?;
     summary.unsettled_devices += storm.settle().await;
     let shared = Arc::clone(&storm.shared);
     let history = storm.end().await?;
+    summary.refusals = shared.refusals.lock().clone();
     summary.answer_p50_ms = shared.latencies.at_most_ms(500);
     summary.answer_p999_ms = shared.latencies.at_most_ms(999);
     summary.conversations = history.conversations.len();
@@ -148,13 +154,13 @@ struct Storm<'a> {
 
 impl Storm<'_> {
     /// Gives every user one more device; the first two send, later ones only read.
-    fn add_devices(&mut self, world: &dyn World, number: u32) {
+    fn add_devices(&mut self, world: &dyn World, number: u32) -> Result<(), StormError> {
         let plan = &self.shared.plan;
         let senders = f64::from(DEVICES) * f64::from(u32::try_from(plan.users.len()).unwrap_or(u32::MAX));
         let pace = Duration::from_secs_f64(senders / f64::from(self.settings.rate.max(1)));
         for (user, id) in (0u32..).zip(&plan.users) {
             let name = format!("{id}.{number}");
-            let link = world.link(id, &name);
+            let link = world.link(id, &name)?;
             let role = Role {
                 user,
                 name,
@@ -166,6 +172,7 @@ impl Storm<'_> {
             self.settled.push(Arc::clone(&settled));
             self.tasks.spawn(DeviceTask::new(role, Arc::clone(&self.shared), link, settled).run());
         }
+        Ok(())
     }
 
     async fn pass(&mut self, phase: Phase) -> usize {

@@ -12,7 +12,7 @@ use stonechat_model::{KeyId, UserId, now_us};
 
 use crate::{
     Server, Started,
-    lean::{Address, LeanLink},
+    client::ClientLink,
     link::{Link, World, WorldError},
     server::ServerError,
 };
@@ -49,10 +49,10 @@ impl RealWorld {
 
 #[async_trait]
 impl World for RealWorld {
-    fn link(&self, user: &UserId, device: &str) -> Box<dyn Link> {
-        let url = format!("ws://{}/v1/ws", self.address);
-        let token = self.token(user).unwrap_or_default();
-        Box::new(LeanLink::open(Address { url, token, device: device.to_owned() }))
+    fn link(&self, user: &UserId, device: &str) -> Result<Box<dyn Link>, WorldError> {
+        let token = self.token(user).ok_or_else(|| WorldError("the server never was ready".to_owned()))?;
+        let link = ClientLink::open(&format!("http://{}", self.address), token, device);
+        Ok(Box::new(link.map_err(|error| WorldError(error.to_string()))?))
     }
 
     fn start(&mut self) -> Result<(), WorldError> {

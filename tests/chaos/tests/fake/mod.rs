@@ -56,10 +56,10 @@ impl FakeWorld {
 
 #[async_trait]
 impl World for FakeWorld {
-    fn link(&self, user: &UserId, device: &str) -> Box<dyn Link> {
+    fn link(&self, user: &UserId, device: &str) -> Result<Box<dyn Link>, WorldError> {
         let mut news = self.changed.subscribe();
         news.mark_changed();
-        Box::new(FakeLink {
+        Ok(Box::new(FakeLink {
             user: user.to_string(),
             broken: device == "user-1.1",
             fault: self.fault,
@@ -72,7 +72,7 @@ impl World for FakeWorld {
             ready: VecDeque::new(),
             ids: 0,
             device: device.to_owned(),
-        })
+        }))
     }
 
     fn start(&mut self) -> Result<(), WorldError> {
