@@ -28,6 +28,8 @@ pub struct Acked {
 #[derive(Clone, Default)]
 pub struct History {
     acked: Arc<Mutex<Vec<Acked>>>,
+    /// How far users were told to have read, by user and conversation.
+    marked: Arc<Mutex<BTreeMap<(String, String), u64>>>,
     unanswered: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
@@ -46,6 +48,13 @@ impl History {
     /// A command was refused, or nobody waits for its answer any more.
     pub fn refused(&self, client_id: &str) {
         self.unanswered.lock().remove(client_id);
+    }
+
+    /// A mark was answered with success.
+    pub fn marked(&self, user: &str, conversation: &str, read_seq: u64) {
+        let mut marked = self.marked.lock();
+        let newest = marked.entry((user.to_owned(), conversation.to_owned())).or_default();
+        *newest = read_seq.max(*newest);
     }
 
     /// How many were answered with success.
@@ -74,6 +83,13 @@ impl History {
         for acked in self.acked.lock().iter().filter(|acked| acked.seq > 0) {
             if let Err(what) = check_one(acked, truth) {
                 faults.push(format!("answer {} of {} to {}: {what}", acked.seq, acked.conversation, acked.client_id));
+            }
+        }
+        for ((user, conversation), read_seq) in self.marked.lock().iter() {
+            let row = truth.users.get(user).and_then(|log| log.state.memberships.get(conversation));
+            let found = row.map_or(0, |(row, _)| row.read_seq);
+            if found < *read_seq {
+                faults.push(format!("{user} had read {conversation} to {read_seq}, the rows say {found}"));
             }
         }
         faults

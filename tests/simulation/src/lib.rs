@@ -2,9 +2,11 @@
 
 pub mod api_node;
 pub mod bell;
+pub mod client_node;
 pub mod command_line;
 pub mod executor;
 pub mod faults;
+pub mod gateway_node;
 pub mod history;
 pub mod links;
 pub mod logs;
@@ -15,5 +17,6 @@ pub mod random;
 pub mod router_node;
 pub mod rows;
 pub mod run;
+pub mod wire;
 pub mod workload;
 pub mod world;

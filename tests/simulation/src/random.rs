@@ -22,6 +22,11 @@ impl Random {
         Self(Arc::new(Mutex::new(mixed(seed ^ purpose) | 1)))
     }
 
+    /// A stream of its own that follows from where this one stands.
+    pub fn fork(&self, purpose: &str) -> Self {
+        Self::new(self.next(), purpose)
+    }
+
     /// The next number.
     pub fn next(&self) -> u64 {
         let mut state = self.0.lock();

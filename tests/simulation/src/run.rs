@@ -5,13 +5,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use stonechat_gateway::Rules as GatewayRules;
 use stonechat_router::Rules;
 
 use crate::{
     executor::Step,
     faults::Mix,
     logs::OWNERS,
-    oracle::{reference, truth::Truth},
+    oracle::{clients, reference, truth::Truth},
     random::Random,
     router_node::CONSUMERS,
     world::World,
@@ -32,6 +33,10 @@ pub enum Broken {
     WriteOrder,
     /// A user log drops what it applied before.
     UserLogIdempotence,
+    /// A session's route and interest are registered before it is told what it missed.
+    RegisterBeforeSync,
+    /// After a moment of doubt everything is registered and every head told again.
+    RecheckAfterUnsure,
 }
 
 impl Broken {
@@ -43,6 +48,8 @@ impl Broken {
         Self::Republish,
         Self::WriteOrder,
         Self::UserLogIdempotence,
+        Self::RegisterBeforeSync,
+        Self::RecheckAfterUnsure,
     ];
 
     /// Its name on the command line.
@@ -54,6 +61,8 @@ impl Broken {
             Self::Republish => "republish",
             Self::WriteOrder => "write-order",
             Self::UserLogIdempotence => "user-log-idempotence",
+            Self::RegisterBeforeSync => "register-before-sync",
+            Self::RecheckAfterUnsure => "recheck-after-unsure",
         }
     }
 
@@ -110,10 +119,17 @@ fn rules(broken: Option<Broken>) -> Rules {
     }
 }
 
+fn gateway_rules(broken: Option<Broken>) -> GatewayRules {
+    GatewayRules {
+        register_before_sync: broken != Some(Broken::RegisterBeforeSync),
+        recheck_after_unsure: broken != Some(Broken::RecheckAfterUnsure),
+    }
+}
+
 /// Runs a seed.
 pub fn run(options: Options) -> Outcome {
     let Options { seed, atomic, broken, is_traced } = options;
-    let mut world = World::new(seed, Mix::of_seed(seed, atomic), rules(broken));
+    let mut world = World::new(seed, Mix::of_seed(seed, atomic), rules(broken), gateway_rules(broken));
     world.runtime.set_traced(is_traced);
     if broken == Some(Broken::Version) {
         world.rows.break_versions();
@@ -127,9 +143,10 @@ pub fn run(options: Options) -> Outcome {
     if !settle(&world, || through.load(Ordering::Relaxed) == actors) {
         let (commands, events) = (world.commands.lag(OWNERS), world.events.lag(CONSUMERS[0]));
         let (waiting, through) = (world.history.waiting(), through.load(Ordering::Relaxed));
+        let unsettled = world.unsettled();
         faults.push(format!(
             "the world does not become quiet: {through} of {actors} actors through, {waiting} commands unanswered, \
-             {commands} commands and {events} events not taken"
+             {commands} commands and {events} events not taken, unsettled devices {unsettled:?}"
         ));
     }
     let truth = Truth::read(&world.rows);
@@ -137,6 +154,7 @@ pub fn run(options: Options) -> Outcome {
     faults.extend(reference::differences(&world.commands, &world.rows));
     let events = truth.conversations.values().map(|log| log.events.len()).sum::<usize>()
         + truth.users.values().map(|log| log.events.len()).sum::<usize>();
+    faults.extend(clients::check(&world.devices, &truth));
     faults.extend(truth.faults);
     let (steps, fingerprint) = (world.runtime.steps(), world.runtime.fingerprint());
     world.runtime.end();
@@ -169,7 +187,10 @@ fn settle(world: &World, is_over: impl Fn() -> bool) -> bool {
     let appended = || world.commands.len() + world.events.len();
     let mut quiet_since = (0, appended());
     while world.runtime.steps() < until && world.runtime.now_us() < until_us {
-        let is_busy = !is_over() || world.commands.lag(OWNERS) > 0 || world.events.lag(CONSUMERS[0]) > 0;
+        let is_busy = !is_over()
+            || !world.unsettled().is_empty()
+            || world.commands.lag(OWNERS) > 0
+            || world.events.lag(CONSUMERS[0]) > 0;
         let now_us = world.runtime.now_us();
         if is_busy || quiet_since.1 != appended() || quiet_since.0 == 0 {
             quiet_since = (now_us, appended());

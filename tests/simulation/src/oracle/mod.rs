@@ -1,5 +1,6 @@
 //! What must hold at the end of a run.
 
+pub mod clients;
 pub mod conversation;
 pub mod reference;
 pub mod truth;
