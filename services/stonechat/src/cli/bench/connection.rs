@@ -1,0 +1,126 @@
+//! A lean connection: protobuf frames, and no more bookkeeping than the measurement takes.
+
+use futures::{SinkExt as _, StreamExt as _, stream::iter};
+use http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
+use prost::Message as _;
+use stonechat_proto::v1::{
+    Action, ClientFrame, Command, ConversationKind, Create, Hello, Message as Content, Ping, ServerFrame, action,
+    client_frame, server_frame,
+};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig},
+};
+use uuid::Uuid;
+
+use super::server::Server;
+use crate::cli::CliError;
+
+/// Connections that are opened at once.
+const OPEN_AT_ONCE: usize = 32;
+const BUFFER_BYTES: usize = 4_096;
+
+/// A user's connection.
+pub(super) struct Connection {
+    stream: WebSocketStream<TcpStream>,
+    pub user: String,
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(format!("{what}: {error}"))
+}
+
+/// Opens a connection for each user.
+pub(super) async fn open_all(server: &Server, users: usize) -> Result<Vec<Connection>, CliError> {
+    let opens = iter((0..users).map(|index| Connection::open(server, format!("u{index}"))));
+    let opened: Vec<_> = opens.buffered(OPEN_AT_ONCE).collect().await;
+    opened.into_iter().collect()
+}
+
+/// An action that sends a text.
+pub(super) fn text(text: String) -> action::Kind {
+    action::Kind::Send(Content { text, ..Content::default() })
+}
+
+impl Connection {
+    /// Connects and waits until it has caught up.
+    pub async fn open(server: &Server, user: String) -> Result<Self, CliError> {
+        let refused = |e: &dyn std::fmt::Display| failed("connect", e);
+        let url = format!("ws://{}/v1/ws", server.host);
+        let mut request = url.into_client_request().map_err(|e| refused(&e))?;
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("stonechat.v1.proto"));
+        let tcp = TcpStream::connect(&server.host).await.map_err(|e| refused(&e))?;
+        tcp.set_nodelay(true).map_err(|e| refused(&e))?;
+        let config = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
+        let connected = client_async_with_config(request, tcp, Some(config)).await;
+        let (stream, _) = connected.map_err(|e| refused(&e))?;
+        let mut connection = Self { stream, user };
+        let token = server.token(&connection.user)?;
+        let hello = Hello { token, device: "bench".to_owned(), ..Hello::default() };
+        connection.send(client_frame::Kind::Hello(hello)).await?;
+        while !matches!(connection.next().await?, server_frame::Kind::Synced(_)) {}
+        Ok(connection)
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, kind: client_frame::Kind) -> Result<(), CliError> {
+        let frame = ClientFrame { kind: Some(kind) }.encode_to_vec();
+        self.stream.send(Message::Binary(frame.into())).await.map_err(|e| failed("send", e))
+    }
+
+    /// Sends a command and waits for nothing.
+    pub async fn command(&mut self, id: u64, conversation: &str, kind: action::Kind) -> Result<(), CliError> {
+        let command = Command {
+            id,
+            conversation: conversation.to_owned(),
+            client_id: Uuid::now_v7().to_string(),
+            action: Some(Action { kind: Some(kind) }),
+            traceparent: String::new(),
+        };
+        self.send(client_frame::Kind::Command(command)).await
+    }
+
+    /// Has a command done; gives the conversation.
+    pub async fn call(&mut self, conversation: &str, kind: action::Kind) -> Result<String, CliError> {
+        self.command(1, conversation, kind).await?;
+        loop {
+            match self.next().await? {
+                server_frame::Kind::Ack(ack) => return Ok(ack.conversation),
+                server_frame::Kind::Error(error) => return Err(failed(&error.code, error.reason)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Creates a conversation; gives its id.
+    pub async fn create(&mut self, kind: ConversationKind, members: Vec<String>) -> Result<String, CliError> {
+        let create = Create { kind: kind.into(), members, settings: None };
+        self.call("", action::Kind::Create(create)).await
+    }
+
+    /// Keeps the session open.
+    pub async fn ping(&mut self) -> Result<(), CliError> {
+        self.send(client_frame::Kind::Ping(Ping { id: 0 })).await
+    }
+
+    /// Waits for a frame.
+    pub async fn next(&mut self) -> Result<server_frame::Kind, CliError> {
+        loop {
+            let bytes = match self.stream.next().await {
+                Some(Ok(Message::Binary(bytes))) => bytes,
+                Some(Ok(Message::Close(frame))) => {
+                    let reason = frame.map(|it| format!("{} {}", it.code, it.reason)).unwrap_or_default();
+                    return Err(failed("closed", reason));
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Err(failed("read", error)),
+                None => return Err(failed("read", "connection ended")),
+            };
+            let frame = ServerFrame::decode(bytes).map_err(|e| failed("read", e))?;
+            if let Some(kind) = frame.kind {
+                return Ok(kind);
+            }
+        }
+    }
+}

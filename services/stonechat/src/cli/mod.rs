@@ -1,0 +1,135 @@
+//! The command line.
+
+mod bench;
+mod chat;
+mod config;
+mod doctor;
+mod messages;
+pub mod output;
+mod show;
+mod target;
+mod token;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use stonechat_client::ClientError;
+
+/// Exit codes, as `--help` says them.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server cannot be reached, 4 refused.";
+
+/// Stonechat: instant messaging, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "stonechat", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    #[command(after_help = "Examples:\n  stonechat run --dev\n  stonechat run --config stonechat.toml")]
+    Run(RunArgs),
+    /// Make user tokens, without a server.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Send a message.
+    #[command(
+        after_help = "Examples:\n  stonechat send --to bob hello\n  stonechat send --conversation team --json hi"
+    )]
+    Send(messages::SendArgs),
+    /// Show a conversation's messages.
+    #[command(
+        after_help = "Examples:\n  stonechat history --to bob\n  stonechat history --conversation team --limit 200 --json"
+    )]
+    History(messages::HistoryArgs),
+    /// Print events as they come.
+    #[command(after_help = "Examples:\n  stonechat listen\n  stonechat listen --json | jq .event")]
+    Listen(messages::ListenArgs),
+    /// Chat in the terminal.
+    #[command(after_help = "Examples:\n  stonechat chat --to bob\n  stonechat chat --conversation team")]
+    Chat(chat::ChatArgs),
+    /// Measure a server.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Show and check the configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look for what keeps a server or a client from working.
+    #[command(after_help = "Examples:\n  stonechat doctor\n  stonechat doctor --url https://chat.example --json")]
+    Doctor(doctor::DoctorArgs),
+}
+
+/// How to run the server.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// For development: loopback only, with a demo tenant and the users alice and bob.
+    #[arg(long)]
+    pub dev: bool,
+    /// The folder of the data.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Address and port to listen on.
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// A configuration file.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The role to run; all of them when not given.
+    #[arg(long)]
+    pub role: Vec<String>,
+    /// Print one JSON line when ready.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line asks for something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// The client failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The server did not start, or failed.
+    #[error(transparent)]
+    Run(#[from] crate::run::RunError),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Client(ClientError::Url(_)) => 2,
+            Self::Client(ClientError::Unreachable(_)) => 3,
+            Self::Client(ClientError::Refused(_) | ClientError::Closed(..) | ClientError::Token(_)) => 4,
+            Self::Client(_) | Self::Run(_) | Self::Failed(_) => 1,
+        }
+    }
+}
+
+/// Does what the command line says.
+pub async fn execute(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Run(args) => Box::pin(crate::run::run(args)).await.map_err(CliError::from),
+        Command::Token(command) => token::execute(command),
+        Command::Send(args) => messages::send(args).await,
+        Command::History(args) => messages::history(args).await,
+        Command::Listen(args) => messages::listen(args).await,
+        Command::Chat(args) => Box::pin(chat::chat(args)).await,
+        Command::Bench(command) => Box::pin(bench::execute(command)).await,
+        Command::Config(command) => config::execute(command),
+        Command::Doctor(args) => doctor::doctor(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

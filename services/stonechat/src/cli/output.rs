@@ -1,0 +1,35 @@
+//! Everything that commands print. A reader that went away ends the process quietly.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+fn write(mut to: impl Write, text: &str) {
+    let written = to.write_all(text.as_bytes()).and_then(|()| to.write_all(b"\n")).and_then(|()| to.flush());
+    if written.is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a line of what was asked for.
+pub fn line(text: &str) {
+    write(std::io::stdout().lock(), text);
+}
+
+/// Prints a line of JSON.
+pub fn json(value: &impl Serialize) {
+    match serde_json::to_string(value) {
+        Ok(text) => line(&text),
+        Err(error) => self::error(&format!("write JSON: {error}")),
+    }
+}
+
+/// Prints a line for the person at the terminal, apart from what was asked for.
+pub fn note(text: &str) {
+    write(std::io::stderr().lock(), text);
+}
+
+/// Prints why something failed.
+pub fn error(text: &str) {
+    note(&format!("stonechat: {text}"));
+}
