@@ -1,10 +1,13 @@
 //! The form of every action.
 
 use stonechat_errors::{Code, Error};
-use stonechat_model::{UserId, limits};
-use stonechat_proto::v1::{
-    Attachment, Audience, ConversationKind, Create, Custom, MembershipChanged, Message, ProfileChanged, Role, Settings,
-    action,
+use stonechat_model::{TimeUs, UserId, limits};
+use stonechat_proto::{
+    json,
+    v1::{
+        Attachment, Audience, ConversationKind, Create, Custom, MembershipChanged, Message, ProfileChanged, Role,
+        Settings, action,
+    },
 };
 
 use crate::text::{check_body, check_json, check_length, check_plain};
@@ -33,7 +36,7 @@ pub(crate) fn action(kind: &action::Kind) -> Result<(), Error> {
             Role::try_from(it.role).map_err(|_| Error::invalid("role is unknown"))?;
             user("user", &it.user)
         }
-        Kind::MuteMember(it) => user("user", &it.user),
+        Kind::MuteMember(it) => user("user", &it.user).and_then(|()| time("until", it.until_us)),
         Kind::Transfer(it) => user("to", &it.to),
         Kind::UpdateSettings(it) => {
             settings(it.settings.as_ref().ok_or_else(|| Error::invalid("settings are missing"))?)
@@ -57,6 +60,14 @@ fn emoji(text: &str) -> Result<(), Error> {
 
 fn user(what: &'static str, text: &str) -> Result<(), Error> {
     UserId::parse(text).map(drop).map_err(|e| Error::invalid(format!("{what}: {e}")))
+}
+
+/// Sessions in JSON get times as RFC 3339, which has no years beyond 9999.
+fn time(what: &'static str, us: TimeUs) -> Result<(), Error> {
+    match json::time::to_text(us) {
+        Some(_) if us >= 0 => Ok(()),
+        _ => Err(Error::invalid(format!("{what} is no time between 1970 and 9999"))),
+    }
 }
 
 fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), Error> {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// How often a kill is followed by another one before the server has come to itself, in a hundred.
-const AWKWARD_PERCENT: u32 = 30;
+/// Of so many kills one follows another before the server has come to itself, and others by chance.
+const AWKWARD_EVERY: usize = 5;
+/// How often by chance, in a hundred.
+const AWKWARD_PERCENT: u32 = 15;
 /// The longest wait before a kill at an awkward moment.
 const AWKWARD_MS: u64 = 400;
 
@@ -32,7 +34,8 @@ pub fn schedule(seed: u64, length: Duration, kills: usize) -> Vec<Blow> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut blows: Vec<Blow> = Vec::new();
     for nth in 0..kills {
-        let awkward = nth > 0 && nth + 1 < kills && random.random_range(0..100) < AWKWARD_PERCENT;
+        let by_chance = random.random_range(0..100) < AWKWARD_PERCENT;
+        let awkward = nth > 0 && nth + 1 < kills && (by_chance || nth % AWKWARD_EVERY == 2);
         let wait = Duration::from_millis(random.random_range(0..AWKWARD_MS));
         let follow_up = if random.random() { FollowUp::AfterStart(wait) } else { FollowUp::AfterReady(wait) };
         match blows.last_mut() {

@@ -51,6 +51,7 @@ pub fn command(data: &[u8]) {
 
 fn judge(world: &World, command: &Command, sender: Option<UserId>, length: usize) {
     let (Some(action), Ok(client_id)) = (command.action.clone(), ClientId::parse(&command.client_id)) else { return };
+    let as_json = serde_json::to_vec(&action);
     let request = CommandRequest {
         tenant: world.tenant.clone(),
         sender,
@@ -63,6 +64,8 @@ fn judge(world: &World, command: &Command, sender: Option<UserId>, length: usize
         Ok(record) => {
             assert!(LogId::parse(&record.log).is_ok(), "record for the log {:?}", record.log);
             assert_eq!(record.tenant, world.tenant.as_str());
+            // Sessions in JSON get whatever follows from it.
+            assert!(as_json.is_ok(), "{:?} was taken and cannot be written as JSON", command.action);
             assert!(record.encoded_len() <= length + ADDED_BYTES);
         }
         Err(error) => assert_ne!(error.code, stonechat_errors::Code::Internal, "{error}"),

@@ -285,6 +285,37 @@ async fn control_and_bidirectional_characters_in_names_are_refused() {
 }
 
 #[tokio::test]
+async fn a_time_that_json_cannot_write_is_refused_in_protobuf() {
+    use stonechat_proto::v1::{Action, Command, MemberMuted, ServerFrame, action, client_frame, server_frame};
+    let server = Server::start().await;
+    let mut bystanders = Bystanders::new(&server).await;
+    let mut wire = authenticated(&server, PROTO).await;
+    for until_us in [i64::MAX, i64::MIN, -1] {
+        let mute = action::Kind::MuteMember(MemberMuted { user: "bob".to_owned(), until_us });
+        let command = Command {
+            id: 77,
+            conversation: bystanders.chat.clone(),
+            client_id: uuid::Uuid::now_v7().to_string(),
+            action: Some(Action { kind: Some(mute) }),
+            traceparent: String::new(),
+        };
+        let frame = stonechat_proto::v1::ClientFrame { kind: Some(client_frame::Kind::Command(command)) };
+        wire.frame(BINARY, &prost::Message::encode_to_vec(&frame)).await.expect("write");
+        let answer = loop {
+            let (_, bytes) = wire.next().await.expect("an answer");
+            let frame: ServerFrame = prost::Message::decode(bytes.as_slice()).expect("a frame");
+            match frame.kind {
+                Some(server_frame::Kind::Error(error)) if error.id == 77 => break error.code,
+                Some(server_frame::Kind::Ack(ack)) if ack.id == 77 => break "ack".to_owned(),
+                _ => {}
+            }
+        };
+        assert_eq!(answer, "invalid_argument", "muted until {until_us}");
+    }
+    bystanders.still_talk("a mute for good").await;
+}
+
+#[tokio::test]
 async fn a_socket_that_does_not_say_hello_first_is_closed() {
     let server = Server::start().await;
     for frame in [r#"{"type":"ping","id":1}"#, r#"{"type":"sync","id":1}"#, "{}", "[]", "null", "", "hello"] {
