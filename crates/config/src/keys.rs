@@ -170,7 +170,7 @@ config! {
         /// `text` or `json`.
         log_format: LogFormat = LogFormat::Text, "text or json", check::any;
         /// Which log lines: a level, or levels by target such as `info,stonechat_router=debug`.
-        log_filter: String = "info".into(), "filter", check::not_empty;
+        log_filter: String = "info,fjall=warn,lsm_tree=warn".into(), "filter", check::not_empty;
         /// Where traces go, by OTLP over gRPC, for example `http://localhost:4317`; empty: nowhere.
         otlp_endpoint: String = String::new(), "URL", check::url_or_empty;
         /// The share of requests that begin a trace of their own; a request that comes with a trace is traced always.
