@@ -113,11 +113,12 @@ impl Connection {
             match timeout_at(deadline, turn).await {
                 Err(_) => return Some(late),
                 Ok(Turn::Write(Next::Close(reason))) => return Some(reason),
-                Ok(Turn::Write(Next::Frames(frames))) => {
-                    if let Err(reason) = self.write(frames).await {
-                        return reason;
-                    }
-                }
+                // A peer that neither reads nor speaks must not hold a write for ever.
+                Ok(Turn::Write(Next::Frames(frames))) => match timeout_at(deadline, self.write(frames)).await {
+                    Err(_) => return Some(late),
+                    Ok(Err(reason)) => return reason,
+                    Ok(Ok(())) => {}
+                },
                 Ok(Turn::Read(message)) => {
                     if let Err(reason) = self.read(message).await {
                         return reason;
@@ -170,7 +171,11 @@ impl Connection {
                 if self.control_frames > CONTROL_FRAMES {
                     return Err(Some(Close::bad_frame("too many control frames")));
                 }
-                return self.stream.flush().await.map_err(|_| None);
+                let deadline = self.last_heard + self.hub.config.heartbeat;
+                return match timeout_at(deadline, self.stream.flush()).await {
+                    Err(_) => Err(Some(Close::NO_HEARTBEAT)),
+                    Ok(flushed) => flushed.map_err(|_| None),
+                };
             }
             (Message::Close(_) | Message::Frame(_), _) => return Err(Some(Close::NORMAL)),
         };

@@ -84,10 +84,14 @@ impl Hub {
         push(sessions.iter(), &mut encoded);
         for event in events {
             match &event.body {
-                Some(event::Body::Joined(it)) if it.kind() == ConversationKind::Channel => {
+                Some(event::Body::Joined(it)) => {
                     if let Ok(id) = ConversationId::parse(&it.conversation) {
                         let sessions = sessions.iter().map(|session| session.id).collect();
-                        self.push_work(Work::Follow { channel: (tenant.clone(), id), sessions });
+                        let conversation = (tenant.clone(), id);
+                        self.push_work(match it.kind() {
+                            ConversationKind::Channel => Work::Follow { channel: conversation, sessions },
+                            _ => Work::Tell { conversation, sessions },
+                        });
                     }
                 }
                 Some(event::Body::TokensRevoked(it)) => close_revoked(sessions, it),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use stonechat_errors::Error;
 use stonechat_model::TimeUs;
-use stonechat_proto::v1::{Page, Synced, server_frame};
+use stonechat_proto::v1::{ConversationKind, Page, Synced, server_frame};
 
 use super::{Attached, Channel, Hub};
 use crate::close::Close;
@@ -25,6 +25,13 @@ pub enum Work {
     Follow {
         /// The channel.
         channel: Channel,
+        /// The sessions' numbers.
+        sessions: Vec<u64>,
+    },
+    /// These sessions' user log says now that they are in a conversation, which they are told the head of.
+    Tell {
+        /// The conversation.
+        conversation: Channel,
         /// The sessions' numbers.
         sessions: Vec<u64>,
     },
@@ -61,6 +68,7 @@ impl Hub {
     pub async fn perform(&self, work: Work) {
         let done = match &work {
             Work::Follow { channel, sessions } => self.follow(channel, sessions).await,
+            Work::Tell { conversation, sessions } => self.tell_joined(conversation, sessions).await,
             Work::Release(channel) => self.release_channel(channel).await,
             Work::Recheck => self.recheck().await,
         };
@@ -115,6 +123,28 @@ impl Hub {
             }
         }
         self.release_channel(channel).await
+    }
+
+    /// Tells sessions the head of a conversation that their user's log has just taken up. Until then it was in no
+    /// list of theirs, so what they missed of it meanwhile no look at their heads could tell.
+    pub(crate) async fn tell_joined(&self, conversation: &Channel, sessions: &[u64]) -> Result<(), Error> {
+        let known = |id: &u64| self.state.lock().get(*id).cloned();
+        for session in sessions.iter().filter_map(known) {
+            let read = self.views.conversation(&session.tenant, Some(&session.user), &conversation.1).await;
+            match read {
+                Ok(found) if found.kind() == ConversationKind::Channel => {
+                    self.follow(conversation, &[session.id]).await?;
+                }
+                Ok(found) => {
+                    let page = Page { conversations: vec![found], ..Page::default() };
+                    session.tell(server_frame::Kind::Page(page));
+                }
+                // Removed again meanwhile.
+                Err(error) if !error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn recheck(&self) -> Result<(), Error> {

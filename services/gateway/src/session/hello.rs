@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{ConversationId, DeviceId, TimeUs, limits};
 use stonechat_proto::v1::{
-    Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, server_frame,
+    Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, event, server_frame,
 };
 use stonechat_views::Window;
 
@@ -81,15 +81,36 @@ pub(super) async fn sync(
     if cursors.len() > limits::CURSORS {
         return Err(Error::new(Code::LimitExceeded, format!("at most {} cursors", limits::CURSORS)));
     }
+    let (tenant, user) = (&session.tenant, &session.user);
+    let listed_at = hub.views.user_log_seq(tenant, user).await?;
     tell_conversations(hub, session, id, cursors).await?;
     let window = Window::After(user_log_seq);
-    let mut page = hub.views.user_log(&session.tenant, &session.user, window, limits::SYNC_EVENTS).await?;
+    let mut page = hub.views.user_log(tenant, user, window, limits::SYNC_EVENTS).await?;
     let newest = page.last_seq;
     if !page.events.is_empty() {
         page.id = id;
         session.tell(server_frame::Kind::Page(page));
     }
+    tell_joined_since(hub, session, listed_at, newest).await?;
     session.tell(server_frame::Kind::Synced(Synced { id, user_log_seq: newest }));
+    Ok(())
+}
+
+/// Tells a session of the conversations that its user's log took up while the others were listed.
+async fn tell_joined_since(hub: &Hub, session: &Attached, mut from: u64, newest: u64) -> Result<(), Error> {
+    while from < newest {
+        let window = Window::After(from);
+        let page = hub.views.user_log(&session.tenant, &session.user, window, limits::PAGE_EVENTS).await?;
+        let Some(last) = page.events.last().map(|event| event.seq) else { return Ok(()) };
+        for event in &page.events {
+            if let Some(event::Body::Joined(it)) = &event.body
+                && let Ok(id) = ConversationId::parse(&it.conversation)
+            {
+                hub.tell_joined(&(session.tenant.clone(), id), &[session.id]).await?;
+            }
+        }
+        from = last;
+    }
     Ok(())
 }
 
