@@ -12,6 +12,7 @@ PROFILE ?= release
 ARGS ?=
 # bench
 BENCH_SECONDS ?= 10
+BENCH_ARGS ?=
 # chaos
 CHAOS_SECONDS ?= 180
 CHAOS_KILLS ?= 40
@@ -71,8 +72,8 @@ proto-accept: ## Accept what was added to the contracts as their baseline; refus
 	cargo run $(CARGO_FLAGS) --quiet --package stonechat-tidy -- proto
 
 .PHONY: bench
-bench: ## Speed and size of the embedded mode: a table, and one JSON line for each figure
-	$(RUN) --package stonechat -- bench all --spawn --seconds $(BENCH_SECONDS)
+bench: ## Speed and size of the embedded mode, as a table; BENCH_ARGS=--json as JSON
+	ulimit -n "$$(ulimit -Hn)" && $(RUN) --package stonechat -- bench all --spawn --seconds $(BENCH_SECONDS) $(BENCH_ARGS)
 
 .PHONY: chaos
 chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE sends/s
