@@ -1,0 +1,140 @@
+//! A gateway: the real hub and sessions, on simulated seams and connections.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::{Either, select};
+use parking_lot::Mutex;
+use stonechat_auth::Verifier;
+use stonechat_gateway::{Encoding, GatewayConfig, Hub, HubDependencies, Next, Rules, Session};
+use stonechat_model::GatewayId;
+use stonechat_rows::Rows;
+use stonechat_rpc::Presence;
+
+use crate::{
+    bell::Bell,
+    executor::{Node, Runtime},
+    faults::Faults,
+    links::{Links, SimRouterLink},
+    wire::Wire,
+};
+
+/// How often a gateway renews its lease.
+const RENEW_EVERY_US: u64 = 4_000_000;
+const RETRY_PAUSE_US: u64 = 200_000;
+/// Work of the hub that is done at once.
+const WORKERS: usize = 3;
+/// Bytes that are written at once.
+const GATHER_BYTES: usize = 16_384;
+
+/// What gateways share.
+#[derive(Clone)]
+pub struct GatewayWorld {
+    /// The executor.
+    pub runtime: Runtime,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The rows.
+    pub rows: Arc<dyn Rows>,
+    /// Presence.
+    pub presence: Arc<dyn Presence>,
+    /// The links.
+    pub links: Links,
+    /// The rules that hold.
+    pub rules: Rules,
+}
+
+/// A gateway that runs.
+#[derive(Clone)]
+pub struct GatewayNode {
+    /// Its node.
+    pub node: Node,
+    runtime: Runtime,
+    hub: Arc<Hub>,
+    is_ready: Arc<Mutex<bool>>,
+    ready: Arc<Bell>,
+    wires: Arc<Mutex<Vec<Wire>>>,
+}
+
+/// Starts a gateway.
+pub fn start(world: &GatewayWorld, id: &GatewayId) -> GatewayNode {
+    let GatewayWorld { runtime, rows, presence, links, rules, .. } = world.clone();
+    let node = runtime.new_node();
+    let sleeping = runtime.clone();
+    let dependencies = HubDependencies {
+        verifier: Arc::new(Verifier::new(Arc::clone(&rows))),
+        rows,
+        presence,
+        link: Arc::new(SimRouterLink { links: links.clone(), endpoint: id.clone() }),
+        sleep: Arc::new(move |time: Duration| Box::pin(sleeping.sleep(u64::try_from(time.as_micros()).unwrap_or(0)))),
+    };
+    let hub = Hub::new(GatewayConfig::new(id.clone()), dependencies, rules);
+    let gateway = GatewayNode {
+        node,
+        runtime: runtime.clone(),
+        hub: Arc::clone(&hub),
+        is_ready: Arc::default(),
+        ready: Arc::default(),
+        wires: Arc::default(),
+    };
+    links.add_endpoint(id, node, Arc::clone(&hub) as _);
+    runtime.spawn(node, keep_up(gateway.clone()));
+    gateway
+}
+
+/// What the shell of a gateway does beside its connections.
+async fn keep_up(gateway: GatewayNode) {
+    let GatewayNode { runtime, hub, .. } = &gateway;
+    while hub.start().await.is_err() {
+        runtime.sleep(RETRY_PAUSE_US).await;
+    }
+    for _ in 0..WORKERS {
+        let hub = Arc::clone(hub);
+        runtime.spawn(gateway.node, async move {
+            loop {
+                let work = hub.next_work().await;
+                Box::pin(hub.perform(work)).await;
+            }
+        });
+    }
+    *gateway.is_ready.lock() = true;
+    gateway.ready.ring();
+    loop {
+        runtime.sleep(RENEW_EVERY_US).await;
+        hub.renew().await;
+        hub.tick(runtime.now_us());
+    }
+}
+
+impl GatewayNode {
+    /// Takes a connection.
+    pub fn connect(&self, wire: Wire) {
+        self.wires.lock().push(wire.clone());
+        let gateway = self.clone();
+        self.runtime.spawn(self.node, async move { gateway.serve(wire).await });
+    }
+
+    async fn serve(&self, wire: Wire) {
+        self.ready.until(|| self.is_ready.lock().then_some(())).await;
+        let mut session = Session::new(Arc::clone(&self.hub), Encoding::Protobuf);
+        let outbox = Arc::clone(session.outbox());
+        loop {
+            let (next, incoming) = (std::pin::pin!(outbox.next(GATHER_BYTES)), std::pin::pin!(wire.up.next()));
+            let turn = select(next, incoming).await;
+            match turn {
+                Either::Left((Next::Frames(frames), _)) => frames.into_iter().for_each(|frame| wire.down.send(frame)),
+                Either::Left((Next::Close(_), _)) | Either::Right((None, _)) => break,
+                Either::Right((Some(bytes), _)) => match session.encoding().decode(bytes) {
+                    Ok(frame) => Box::pin(session.handle(frame, self.runtime.now_us())).await,
+                    Err(_) => break,
+                },
+            }
+        }
+        wire.cut(usize::MAX);
+        Box::pin(session.end()).await;
+    }
+
+    /// The gateway died: its connections break.
+    pub fn died(&self, arriving: usize) {
+        self.wires.lock().drain(..).for_each(|wire| wire.cut(arriving));
+    }
+}
