@@ -53,6 +53,14 @@ const LEFT_OUT: &[&str] = &[
     "History.after",
     "History.before",
     "History.around",
+    "Done.conversation",
+    "Key.secret",
+    "ListTenantsResponse.next_page_token",
+    "ListUsersResponse.next_page_token",
+    "ListConversationsResponse.next_page_token",
+    "ListMembersResponse.next_page_token",
+    "ListMessagesResponse.overlays",
+    "ListMessagesResponse.hidden",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -103,11 +111,15 @@ fn json_shape() -> Vec<(&'static str, &'static str)> {
         ("Ready.token_expires_us", "token_expires"),
         ("Ack.time_us", "time"),
         ("Pong.time_us", "time"),
+        ("Done.time_us", "time"),
+        ("Tenant.created_us", "created"),
+        ("Key.created_us", "created"),
+        ("MuteMemberRequest.until_us", "until"),
     ] {
         shape.push((path, TIME));
         shape.push((path, Box::leak(format!("#[serde(rename = \"{name}\")]").into_boxed_str())));
     }
-    for path in ["Event.body", "Action.kind", "ClientFrame.kind", "ServerFrame.kind", "Signal.kind", "Command.action"] {
+    for path in ["Event.body", "Action.kind", "ClientFrame.kind", "ServerFrame.kind", "Signal.kind", "Command.action", "SendMessageRequest.message", "EditMessageRequest.message"] {
         shape.push((path, "#[serde(flatten)]"));
     }
     for (path, module) in [
@@ -120,6 +132,9 @@ fn json_shape() -> Vec<(&'static str, &'static str)> {
         ("AddMembers.role", "role"),
         ("Conversation.role", "role"),
         ("Member.role", "role"),
+        ("CreateConversationRequest.kind", "conversation_kind"),
+        ("AddMembersRequest.role", "role"),
+        ("SetMemberRoleRequest.role", "role"),
         ("Settings.who_may_post", "audience"),
         ("Settings.who_may_add", "audience"),
         ("Status.availability", "availability"),

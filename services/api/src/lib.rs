@@ -1,33 +1,19 @@
-//! Tenants' REST and gRPC.
+//! Tenants' and the operator's API: REST and gRPC on one port, one implementation below both.
+//!
+//! [`service`] holds the operations, typed by the messages of `proto/stonechat/v1/api.proto`. `rest` and `grpc` only
+//! find out who calls, fill the request in, and write the answer.
 
-use std::{sync::Arc, time::Duration};
+mod caller;
+mod grpc;
+mod rest;
+mod service;
 
-use stonechat_auth::Verifier;
-use stonechat_rows::Rows;
-use stonechat_rpc::{CommandCaller, Presence};
+pub use service::{ApiConfig, Dependencies};
 
-/// How the api behaves.
-#[derive(Debug, Clone)]
-pub struct ApiConfig {
-    /// The operator's key; without one the operator API answers nobody.
-    pub operator_key: Option<String>,
-    /// How long a request waits for its command's outcome.
-    pub command_timeout: Duration,
-}
+use std::sync::Arc;
 
-/// What the api works with.
-pub struct Dependencies {
-    /// The rows.
-    pub rows: Arc<dyn Rows>,
-    /// Submits commands.
-    pub caller: Arc<CommandCaller>,
-    /// Where users are.
-    pub presence: Arc<dyn Presence>,
-    /// Verifies credentials.
-    pub verifier: Arc<Verifier>,
-}
-
-/// REST and gRPC on one port.
-pub fn router(_config: ApiConfig, _dependencies: Dependencies) -> axum::Router {
-    axum::Router::new()
+/// REST and gRPC on one port. What it does not know is answered as an unknown path.
+pub fn router(config: ApiConfig, dependencies: Dependencies) -> axum::Router {
+    let service = Arc::new(service::Service::new(config, dependencies));
+    grpc::routes(&service).merge(rest::routes(service))
 }

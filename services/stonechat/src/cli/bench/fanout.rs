@@ -112,8 +112,8 @@ async fn make_channel(members: &mut [Connection]) -> Result<String, CliError> {
         let add = AddMembers { users: some.to_vec(), role: 0 };
         members[0].call(&conversation, action::Kind::AddMembers(add)).await?;
     }
-    // Whoever has heard of its membership gets what is sent from here on.
-    for member in members {
+    // Whoever has heard of its membership gets what is sent from here on; the first one heard while it asked.
+    for member in &mut members[1..] {
         let joined = async {
             loop {
                 match member.next().await? {

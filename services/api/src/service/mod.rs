@@ -1,0 +1,118 @@
+//! The operations, below REST and gRPC alike.
+
+mod conversations;
+mod messages;
+mod tenants;
+mod users;
+
+use std::{sync::Arc, time::Duration};
+
+use stonechat_auth::{Keys, Verifier};
+use stonechat_commands::CommandRequest;
+use stonechat_errors::Error;
+use stonechat_model::{ClientId, ConversationId, UserId, now_us};
+use stonechat_proto::{
+    internal::v1::CommandRecord,
+    v1::{Action, Done, action},
+};
+use stonechat_rows::Rows;
+use stonechat_rpc::{CommandCaller, Presence};
+use stonechat_views::Views;
+
+use crate::caller::Caller;
+
+/// How the api behaves.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// The operator's key; without one the operator API answers nobody.
+    pub operator_key: Option<String>,
+    /// How long a request waits for its command's outcome.
+    pub command_timeout: Duration,
+}
+
+/// What the api works with.
+pub struct Dependencies {
+    /// The rows.
+    pub rows: Arc<dyn Rows>,
+    /// Submits commands.
+    pub caller: Arc<CommandCaller>,
+    /// Where users are.
+    pub presence: Arc<dyn Presence>,
+    /// Verifies credentials.
+    pub verifier: Arc<Verifier>,
+}
+
+/// The operations.
+pub(crate) struct Service {
+    config: ApiConfig,
+    rows: Arc<dyn Rows>,
+    caller: Arc<CommandCaller>,
+    verifier: Arc<Verifier>,
+    views: Views,
+    keys: Keys,
+}
+
+/// A conversation's id as a caller gave it.
+pub(crate) fn conversation_id(text: &str) -> Result<ConversationId, Error> {
+    ConversationId::parse(text).map_err(|e| Error::invalid(format!("conversation: {e}")))
+}
+
+/// A user's id as a caller gave it.
+pub(crate) fn user_id(text: &str) -> Result<UserId, Error> {
+    UserId::parse(text).map_err(|e| Error::invalid(format!("user: {e}")))
+}
+
+fn page_size(given: u32) -> usize {
+    const MOST: usize = 100;
+    match usize::try_from(given) {
+        Ok(0) | Err(_) => MOST,
+        Ok(given) => given.min(MOST),
+    }
+}
+
+impl Service {
+    /// The operations on these dependencies.
+    pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
+        let Dependencies { rows, caller, presence: _, verifier } = dependencies;
+        let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
+        Self { config, rows, caller, verifier, views, keys }
+    }
+
+    /// Finds out who calls.
+    pub async fn identify(&self, authorization: Option<&str>, device: Option<&str>) -> Result<Caller, Error> {
+        let operator_key = self.config.operator_key.as_deref();
+        Caller::identify(authorization, device, operator_key, &self.verifier, now_us()).await
+    }
+
+    /// Has an action on a conversation done.
+    async fn act(
+        &self,
+        caller: &Caller,
+        sender: &str,
+        conversation: &str,
+        client_id: &str,
+        kind: action::Kind,
+    ) -> Result<Done, Error> {
+        let (tenant, sender) = caller.acting(sender)?;
+        let client_id = match client_id {
+            "" => ClientId::generate(),
+            text => ClientId::parse(text).map_err(|e| Error::invalid(e.to_string()))?,
+        };
+        let request = CommandRequest {
+            tenant,
+            sender,
+            conversation: conversation.to_owned(),
+            client_id,
+            action: Action { kind: Some(kind) },
+            traceparent: stonechat_telemetry::traceparent_of(&tracing::Span::current()),
+        };
+        let record = stonechat_commands::command(&self.views, request).await?;
+        self.submit(record).await
+    }
+
+    async fn submit(&self, record: CommandRecord) -> Result<Done, Error> {
+        let done = self.caller.call(record, self.config.command_timeout).await?;
+        let conversation = done.log.conversation().map(ToString::to_string).unwrap_or_default();
+        Ok(Done { conversation, seq: done.seq, time_us: done.time_us })
+    }
+}
