@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::{ColumnKind, RowsError, Table};
+use crate::{Column, ColumnKind, RowsError, Table};
 
 /// A part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +20,14 @@ impl KeyPart {
         match self {
             Self::Text(text) => kind == ColumnKind::Text && !text.as_bytes().contains(&0),
             Self::Number(_) => kind == ColumnKind::Number,
+        }
+    }
+
+    /// How many bytes [`KeyPart::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len() + 1,
+            Self::Number(_) => size_of::<u64>(),
         }
     }
 
@@ -115,25 +123,41 @@ impl Key {
     }
 
     /// Reads back what [`Key::encode`] wrote.
-    pub fn decode(table: &'static Table, mut bytes: &[u8]) -> Result<Self, RowsError> {
-        let corrupt = || RowsError::Corrupt(format!("key of {}", table.name));
-        let mut parts = SmallVec::new();
-        for column in table.partition.iter().chain(table.clustering) {
+    pub fn decode(table: &'static Table, bytes: &[u8]) -> Result<Self, RowsError> {
+        let mut key = Self { table, parts: SmallVec::new() };
+        key.decode_columns(table.partition.iter().chain(table.clustering), bytes)?;
+        Ok(key)
+    }
+
+    /// Reads back the clustering parts of what [`Key::encode`] wrote, in a partition that is known.
+    pub fn decode_clustering(table: &'static Table, partition: &[KeyPart], bytes: &[u8]) -> Result<Self, RowsError> {
+        let mut key = Self { table, parts: partition.iter().cloned().collect() };
+        key.decode_columns(table.clustering, bytes)?;
+        Ok(key)
+    }
+
+    fn decode_columns<'a>(
+        &mut self,
+        columns: impl IntoIterator<Item = &'a Column>,
+        mut bytes: &[u8],
+    ) -> Result<(), RowsError> {
+        let corrupt = || RowsError::Corrupt(format!("key of {}", self.table.name));
+        for column in columns {
             match column.kind {
                 ColumnKind::Text => {
                     let end = bytes.iter().position(|b| *b == 0).ok_or_else(corrupt)?;
                     let text = std::str::from_utf8(&bytes[..end]).map_err(|_| corrupt())?;
-                    parts.push(KeyPart::Text(text.into()));
+                    self.parts.push(KeyPart::Text(text.into()));
                     bytes = &bytes[end + 1..];
                 }
                 ColumnKind::Number => {
                     let (number, rest) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
-                    parts.push(KeyPart::Number(u64::from_be_bytes(*number)));
+                    self.parts.push(KeyPart::Number(u64::from_be_bytes(*number)));
                     bytes = rest;
                 }
             }
         }
-        if bytes.is_empty() { Ok(Self { table, parts }) } else { Err(corrupt()) }
+        if bytes.is_empty() { Ok(()) } else { Err(corrupt()) }
     }
 }
 

@@ -3,6 +3,8 @@
 //! [`Rows`] is the seam. A put carries a version; an engine keeps the row with the greater one, so
 //! writers that repeat themselves or come late do no harm. [`tables`] declares the tables.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod engine;
 mod key;
 pub mod tables;

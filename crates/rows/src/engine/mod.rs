@@ -1,29 +1,44 @@
 //! The embedded engine: rows in fjall, written by one group-commit thread, read where they are asked for.
 //!
 //! A batch is written whole or not at all, and is on disk when [`Rows::write`] returns. After a failed commit
-//! nothing more is acknowledged until the store is opened again.
+//! nothing more is acknowledged until the store is opened again. A caller that goes away leaves its batch either
+//! written or not, never a part of it.
 
+mod commit;
+mod read;
 mod stored;
+mod versions;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use fjall::{Database, KeyspaceCreateOptions, compaction::filter::Factory};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, compaction::filter::Factory, config::FilterPolicy};
 use stonechat_model::limits;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Key, KeyPart, Put, Range, Row, Rows, RowsError, tables};
-use stored::{DropExpired, Stored, now_s};
-use writer::{Job, Keyspaces, Request, Writer, unavailable};
+use crate::{Key, Put, Range, Row, Rows, RowsError, Table, tables};
+use commit::{Job, Store};
+use stored::{DropExpired, StoredKey, Write, now_s};
+use versions::Versions;
+use writer::{Request, Writer};
 
-/// A table's memtable; when it is full it is written out as a sorted file.
-const MEMTABLE_BYTES: u64 = 32 << 20;
+/// A table's memtable; when it is full it is written out as a sorted file. Smaller ones are quicker to search while
+/// they are in memory, larger ones are compacted less often.
+const MEMTABLE_BYTES: u64 = 16 << 20;
 /// What all journals may take on disk before the tables they hold back are written out.
 const JOURNAL_BYTES: u64 = 512 << 20;
 /// Threads that write out and compact.
 const WORKERS: usize = 2;
+/// The keyspace of what is known of all versions of a table.
+const CEILINGS: &str = "version_ceilings";
 
 /// How the engine behaves.
 #[derive(Debug, Clone)]
@@ -43,9 +58,15 @@ impl Default for EmbeddedRowsConfig {
 }
 
 /// Rows in a folder of this machine.
+///
+/// Dropping it waits for what was handed to the writer, so the folder can be opened again afterwards.
 pub struct EmbeddedRows {
-    keyspaces: Keyspaces,
-    requests: mpsc::Sender<Request>,
+    /// In the order of [`tables::ALL`].
+    keyspaces: Vec<Keyspace>,
+    /// Taken when this is dropped, so that the writer ends.
+    requests: Option<mpsc::Sender<Request>>,
+    writer: Option<JoinHandle<()>>,
+    has_failed: Arc<AtomicBool>,
 }
 
 impl EmbeddedRows {
@@ -60,23 +81,78 @@ impl EmbeddedRows {
             .with_compaction_filter_factories(Arc::new(filter_of))
             .open()
             .map_err(opening)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let open = |table: &&crate::Table| database.keyspace(table.name, options);
-        let keyspaces = tables::ALL.iter().map(open).collect::<Result<_, _>>().map_err(opening)?;
-        let keyspaces = Keyspaces(keyspaces);
+        let open = |table: &&Table| database.keyspace(table.name, || options_of(table));
+        let keyspaces: Vec<Keyspace> = tables::ALL.iter().map(open).collect::<Result<_, _>>().map_err(opening)?;
+        let ceilings = database.keyspace(CEILINGS, KeyspaceCreateOptions::default).map_err(opening)?;
+        let versions = Versions::load(&ceilings, &keyspaces)?;
+        let store = Store { database, tables: keyspaces.clone(), ceilings, versions };
         let (requests, receiver) = mpsc::channel(config.write_queue);
-        let writer =
-            Writer { database, keyspaces: keyspaces.clone(), requests: receiver, commit_bytes: config.commit_bytes };
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            store,
+            requests: receiver,
+            commit_bytes: config.commit_bytes,
+            has_failed: Arc::clone(&has_failed),
+        };
         let thread = std::thread::Builder::new().name("rows-writer".to_owned());
-        thread.spawn(move || writer.run()).map_err(|e| unavailable(format!("start the writer: {e}")))?;
-        Ok(Arc::new(Self { keyspaces, requests }))
+        let writer = thread.spawn(move || writer.run()).map_err(|e| unavailable(format!("start the writer: {e}")))?;
+        Ok(Arc::new(Self { keyspaces, requests: Some(requests), writer: Some(writer), has_failed }))
+    }
+
+    /// Whether a commit failed (a full or broken disk): nothing more is written until the folder is opened again.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 
     async fn ask(&self, job: Job) -> Result<bool, RowsError> {
-        let (answer, answered) = oneshot::channel();
         let gone = || unavailable("the writer has ended");
-        self.requests.send(Request { job, answer }).await.map_err(|_| gone())?;
+        let requests = self.requests.as_ref().ok_or_else(gone)?;
+        let (answer, answered) = oneshot::channel();
+        requests.send(Request { job, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for EmbeddedRows {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("rows writer panicked");
+        }
+    }
+}
+
+#[async_trait]
+impl Rows for EmbeddedRows {
+    async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError> {
+        if puts.is_empty() {
+            return Ok(());
+        }
+        let (now_s, mut scratch) = (now_s(), Vec::with_capacity(512));
+        let writes = puts.iter().map(|put| Write::of(put, now_s, &mut scratch)).collect::<Result<_, _>>()?;
+        drop(puts);
+        self.ask(Job::Write(writes)).await.map(drop)
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RowsError> {
+        read::get(&self.keyspaces, keys)
+    }
+
+    async fn range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
+        read::range(&self.keyspaces, range).await
+    }
+
+    async fn compare_and_set(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {
+        let write = Write::of(&put, now_s(), &mut Vec::new())?;
+        self.ask(Job::CompareAndSet(write, expected)).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<(), RowsError> {
+        let mut scratch = Vec::new();
+        let keys = keys.iter().map(|key| StoredKey::of(key, &mut scratch)).collect::<Result<_, _>>()?;
+        self.ask(Job::Delete(keys)).await.map(drop)
     }
 }
 
@@ -85,125 +161,13 @@ fn filter_of(keyspace: &str) -> Option<Arc<dyn Factory>> {
     expires.then(|| Arc::new(DropExpired) as Arc<dyn Factory>)
 }
 
-fn check_put(put: &Put) -> Result<(), RowsError> {
-    put.key.check()?;
-    if put.ttl.is_some() && !put.key.table.expires {
-        return Err(RowsError::BadRequest(format!("rows of {} do not expire", put.key.table.name)));
-    }
-    Ok(())
+fn options_of(table: &Table) -> KeyspaceCreateOptions {
+    let options = KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+    // The stream is read in ranges only, which no filter helps.
+    if std::ptr::eq(table, &tables::STREAM) { options.filter_policy(FilterPolicy::disabled()) } else { options }
 }
 
-#[async_trait]
-impl Rows for EmbeddedRows {
-    async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError> {
-        puts.iter().try_for_each(check_put)?;
-        self.ask(Job::Write(puts)).await.map(drop)
-    }
-
-    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RowsError> {
-        if keys.len() > limits::GET_KEYS {
-            return Err(RowsError::BadRequest(format!("at most {} keys at once", limits::GET_KEYS)));
-        }
-        let now_s = now_s();
-        let read = |key: &Key| {
-            key.check()?;
-            let bytes = self.keyspaces.of(key.table)?.get(key.encode()).map_err(unavailable)?;
-            Ok(match bytes {
-                Some(bytes) => row(key.clone(), &bytes, now_s)?,
-                None => None,
-            })
-        };
-        keys.iter().map(read).collect()
-    }
-
-    async fn range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
-        if range.limit > limits::RANGE_ROWS {
-            return Err(RowsError::BadRequest(format!("at most {} rows at once", limits::RANGE_ROWS)));
-        }
-        let (from, until) = bounds(&range)?;
-        if from >= until {
-            return Ok(Vec::new());
-        }
-        let now_s = now_s();
-        let found = self.keyspaces.of(range.table)?.range(from..until);
-        let mut rows = Vec::with_capacity(range.limit.min(64));
-        let mut take = |item: fjall::Guard| {
-            let (key, value) = item.into_inner().map_err(unavailable)?;
-            rows.extend(row(Key::decode(range.table, &key)?, &value, now_s)?);
-            Ok::<_, RowsError>(rows.len() < range.limit)
-        };
-        if range.limit == 0 {
-            return Ok(rows);
-        }
-        if range.reverse {
-            for item in found.rev() {
-                if !take(item)? {
-                    break;
-                }
-            }
-        } else {
-            for item in found {
-                if !take(item)? {
-                    break;
-                }
-            }
-        }
-        Ok(rows)
-    }
-
-    async fn compare_and_set(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {
-        check_put(&put)?;
-        self.ask(Job::CompareAndSet(put, expected)).await
-    }
-
-    async fn delete(&self, keys: &[Key]) -> Result<(), RowsError> {
-        keys.iter().try_for_each(Key::check)?;
-        self.ask(Job::Delete(keys.to_vec())).await.map(drop)
-    }
-}
-
-fn row(key: Key, bytes: &[u8], now_s: u32) -> Result<Option<Row>, RowsError> {
-    let stored = Stored::decode(bytes)?;
-    if stored.is_expired(now_s) {
-        return Ok(None);
-    }
-    Ok(Some(Row { key, value: Bytes::copy_from_slice(stored.value), version: stored.version }))
-}
-
-/// The encoded bounds of a range: from the first, until before the second.
-fn bounds(range: &Range) -> Result<(Vec<u8>, Vec<u8>), RowsError> {
-    let fits = |parts: &[KeyPart], columns: &[crate::Column]| {
-        parts.len() <= columns.len() && parts.iter().zip(columns).all(|(part, column)| part.fits(column.kind))
-    };
-    let clustering = [range.from.as_deref(), range.until.as_deref()];
-    let is_whole =
-        range.partition.len() == range.table.partition.len() && fits(&range.partition, range.table.partition);
-    if !is_whole || !clustering.into_iter().flatten().all(|parts| fits(parts, range.table.clustering)) {
-        return Err(RowsError::BadRequest(format!("range is not of the shape of {}", range.table.name)));
-    }
-    let mut prefix = Vec::with_capacity(64);
-    range.partition.iter().for_each(|part| part.encode(&mut prefix));
-    let with = |parts: &[KeyPart]| {
-        let mut bytes = prefix.clone();
-        parts.iter().for_each(|part| part.encode(&mut bytes));
-        bytes
-    };
-    let from = range.from.as_deref().map_or_else(|| prefix.clone(), with);
-    let until = match range.until.as_deref() {
-        Some(parts) => with(parts),
-        None => after_all(&prefix),
-    };
-    Ok((from, until))
-}
-
-/// The least bytes after everything that begins with a prefix.
-fn after_all(prefix: &[u8]) -> Vec<u8> {
-    let mut bytes = prefix.to_vec();
-    while let Some(last) = bytes.pop() {
-        if last < u8::MAX {
-            bytes.push(last + 1);
-            return bytes;
-        }
-    }
-    vec![u8::MAX; prefix.len() + 1]
+/// An error of the store as callers see it.
+fn unavailable(error: impl std::fmt::Display) -> RowsError {
+    RowsError::Unavailable(error.to_string())
 }

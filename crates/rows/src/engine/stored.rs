@@ -1,14 +1,27 @@
-//! How a row's value stands in the store: a header of twelve bytes, then the value.
+//! How rows stand in the store.
+//!
+//! A key is four bytes of its partition's hash and [`Key::encode`]'s bytes. Rows of a partition stay together and in
+//! order, which is all that ranges need; that keys differ in their first bytes makes comparing them cheap, and
+//! comparing keys is most of what a write costs.
+//!
+//! A value is its version (8 bytes, big-endian), when it expires in seconds since 1970 (4 bytes, big-endian;
+//! 0: never), then the value.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use fjall::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
+use fjall::{
+    Slice,
+    compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict},
+};
+use stonechat_model::limits;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::RowsError;
+use crate::{Key, KeyPart, Put, RowsError, Table, tables};
 
-/// Version (8 bytes, big-endian) and expiry in seconds since 1970 (4 bytes, big-endian; 0: never).
-const HEADER_BYTES: usize = 12;
+/// Bytes of the partition's hash before a key.
+pub(super) const HASH_BYTES: usize = 4;
+/// The store's own limit of a key.
+const KEY_BYTES: usize = u16::MAX as usize;
 
 /// A stored row taken apart.
 #[derive(Debug, Clone, Copy)]
@@ -21,24 +34,8 @@ pub(super) struct Stored<'a> {
     pub value: &'a [u8],
 }
 
-/// The present time in seconds since 1970.
-pub(super) fn now_s() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
-}
-
-/// The stored form of a row that expires `ttl_s` seconds after `now_s`; `None`: never.
-pub(super) fn encode(version: u64, ttl_s: Option<u64>, now_s: u32, value: &Bytes) -> Vec<u8> {
-    let expires_s = ttl_s.map_or(0, |ttl| now_s.saturating_add(u32::try_from(ttl).unwrap_or(u32::MAX)));
-    let mut stored = Vec::with_capacity(HEADER_BYTES + value.len());
-    stored.extend_from_slice(&version.to_be_bytes());
-    stored.extend_from_slice(&expires_s.to_be_bytes());
-    stored.extend_from_slice(value);
-    stored
-}
-
 impl<'a> Stored<'a> {
-    /// Takes apart what [`encode`] gave.
+    /// Takes apart what [`Write::of`] made.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, RowsError> {
         let parts = bytes.split_first_chunk::<8>().and_then(|(version, rest)| {
             let (expires, value) = rest.split_first_chunk::<4>()?;
@@ -54,7 +51,94 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// A key as it stands in the store, with its table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct StoredKey {
+    /// The table's place in [`tables::ALL`].
+    pub table: usize,
+    pub bytes: Slice,
+}
+
+impl StoredKey {
+    /// The stored form of a key; `scratch` only saves allocations.
+    pub fn of(key: &Key, scratch: &mut Vec<u8>) -> Result<Self, RowsError> {
+        let table = place(key.table)?;
+        key.check()?;
+        encode_key(key, scratch);
+        if scratch.len() > KEY_BYTES {
+            return Err(RowsError::BadRequest(format!("key is longer than {KEY_BYTES} bytes")));
+        }
+        Ok(Self { table, bytes: Slice::from(scratch.as_slice()) })
+    }
+}
+
+/// A put as it will stand in the store.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub key: StoredKey,
+    pub version: u64,
+    pub value: Slice,
+}
+
+impl Write {
+    /// The stored form of a put; `scratch` only saves allocations.
+    pub fn of(put: &Put, now_s: u32, scratch: &mut Vec<u8>) -> Result<Self, RowsError> {
+        if put.ttl.is_some() && !put.key.table.expires {
+            return Err(RowsError::BadRequest(format!("rows of {} do not expire", put.key.table.name)));
+        }
+        if put.value.len() > limits::COMMIT_BYTES {
+            return Err(RowsError::BadRequest(format!("row is larger than {} bytes", limits::COMMIT_BYTES)));
+        }
+        let key = StoredKey::of(&put.key, scratch)?;
+        scratch.clear();
+        scratch.extend_from_slice(&put.version.to_be_bytes());
+        scratch.extend_from_slice(&put.ttl.map_or(0, |ttl| expiry_s(ttl, now_s)).to_be_bytes());
+        scratch.extend_from_slice(&put.value);
+        Ok(Self { key, version: put.version, value: Slice::from(scratch.as_slice()) })
+    }
+
+    /// What it adds to a commit.
+    pub fn size_bytes(&self) -> usize {
+        self.key.bytes.len() + self.value.len()
+    }
+}
+
+/// A whole second that is not before the end of the time to live: the present one has begun already.
+fn expiry_s(ttl: Duration, now_s: u32) -> u32 {
+    let ttl_s = u32::try_from(ttl.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    now_s.saturating_add(ttl_s).saturating_add(1)
+}
+
+/// The present time in seconds since 1970.
+pub(super) fn now_s() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
+}
+
+/// A table's place in [`tables::ALL`].
+pub(super) fn place(table: &'static Table) -> Result<usize, RowsError> {
+    let place = tables::ALL.iter().position(|known| std::ptr::eq(*known, table));
+    place.ok_or_else(|| RowsError::BadRequest(format!("table {} is not declared", table.name)))
+}
+
+/// Puts a partition's part of a key in place of what `to` holds.
+pub(super) fn encode_partition(partition: &[KeyPart], to: &mut Vec<u8>) {
+    to.clear();
+    to.extend_from_slice(&[0; HASH_BYTES]);
+    partition.iter().for_each(|part| part.encode(to));
+    let hash = xxh3_64(&to[HASH_BYTES..]).to_be_bytes();
+    to[..HASH_BYTES].copy_from_slice(&hash[..HASH_BYTES]);
+}
+
+/// Puts a key in place of what `to` holds.
+pub(super) fn encode_key(key: &Key, to: &mut Vec<u8>) {
+    encode_partition(key.partition(), to);
+    key.clustering().iter().for_each(|part| part.encode(to));
+}
+
 /// Drops expired rows while the store compacts, so that they cost no scan of their own.
+///
+/// A dropped row leaves a tombstone, so that no older row of its key comes up again.
 pub(super) struct DropExpired;
 
 impl Factory for DropExpired {
@@ -72,13 +156,51 @@ struct Filter {
 }
 
 impl CompactionFilter for Filter {
-    fn filter_item(
-        &mut self,
-        item: ItemAccessor<'_>,
-        _: &Context,
-    ) -> fjall::compaction::filter::CompactionFilterResult {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
         let value = item.value()?;
         let is_expired = Stored::decode(&value).is_ok_and(|stored| stored.is_expired(self.now_s));
         Ok(if is_expired { Verdict::Remove } else { Verdict::Keep })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(ttl: Option<Duration>, now_s: u32) -> Write {
+        let put = Put { key: tables::stream(3, 7), value: "value".into(), version: 9, ttl };
+        Write::of(&put, now_s, &mut Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let write = write(None, 100);
+        let stored = Stored::decode(&write.value).unwrap();
+        assert_eq!((stored.version, stored.value), (9, "value".as_bytes()));
+        assert!(!stored.is_expired(u32::MAX));
+    }
+
+    #[test]
+    fn a_row_expires_not_before_its_time_to_live() {
+        let write = write(Some(Duration::from_millis(1_001)), 100);
+        let stored = Stored::decode(&write.value).unwrap();
+        assert!(!stored.is_expired(102));
+        assert!(stored.is_expired(103));
+    }
+
+    #[test]
+    fn a_value_without_header_is_corrupt() {
+        assert!(matches!(Stored::decode(b"short"), Err(RowsError::Corrupt(_))));
+    }
+
+    #[test]
+    fn keys_of_a_partition_share_their_hash_and_keep_their_order() {
+        let (mut first, mut second, mut other) = (Vec::new(), Vec::new(), Vec::new());
+        encode_key(&tables::stream(3, 255), &mut first);
+        encode_key(&tables::stream(3, 256), &mut second);
+        encode_key(&tables::stream(4, 0), &mut other);
+        assert_eq!(first[..HASH_BYTES], second[..HASH_BYTES]);
+        assert_ne!(first[..HASH_BYTES], other[..HASH_BYTES]);
+        assert!(first < second);
     }
 }
