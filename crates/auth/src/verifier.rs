@@ -53,10 +53,18 @@ struct Usable {
     read_us: TimeUs,
 }
 
+/// What is remembered of keys.
+#[derive(Default)]
+struct Cache {
+    keys: HashMap<KeyId, Usable>,
+    /// How often something was forgotten: what was read before that is not remembered after it.
+    forgotten: u64,
+}
+
 /// Verifies credentials against the keys in the rows; keys are cached for a short while.
 pub struct Verifier {
     rows: Arc<dyn Rows>,
-    cache: Mutex<HashMap<KeyId, Usable>>,
+    cache: Mutex<Cache>,
 }
 
 fn unavailable(error: RowsError) -> Error {
@@ -110,22 +118,30 @@ impl Verifier {
 
     /// Forgets what is cached of a key.
     pub fn forget_key(&self, key: &KeyId) {
-        self.cache.lock().remove(key);
+        let mut cache = self.cache.lock();
+        cache.forgotten += 1;
+        cache.keys.remove(key);
     }
 
     /// Forgets what is cached of a tenant.
     pub fn forget_tenant(&self, tenant: &TenantId) {
-        self.cache.lock().retain(|_, key| key.tenant != *tenant);
+        let mut cache = self.cache.lock();
+        cache.forgotten += 1;
+        cache.keys.retain(|_, key| key.tenant != *tenant);
     }
 
     /// A key that can be used.
     async fn key(&self, id: &KeyId, now_us: TimeUs) -> Result<Option<Usable>, Error> {
-        if let Some(known) = self.cache.lock().get(id)
-            && (known.read_us..known.read_us + CACHE_US).contains(&now_us)
-        {
-            return Ok(Some(known.clone()));
-        }
-        self.forget_key(id);
+        let forgotten = {
+            let mut cache = self.cache.lock();
+            if let Some(known) = cache.keys.get(id)
+                && (known.read_us..known.read_us + CACHE_US).contains(&now_us)
+            {
+                return Ok(Some(known.clone()));
+            }
+            cache.keys.remove(id);
+            cache.forgotten
+        };
         let Some(row) = self.read(tables::key(id)).await? else { return Ok(None) };
         let key: KeyRow = decode(row)?;
         let kind = key.kind();
@@ -136,10 +152,12 @@ impl Verifier {
         }
         let usable = Usable { tenant, kind, material: key.material.into(), read_us: now_us };
         let mut cache = self.cache.lock();
-        if cache.len() >= CACHE_KEYS {
-            cache.clear();
+        if cache.forgotten == forgotten {
+            if cache.keys.len() >= CACHE_KEYS {
+                cache.keys.clear();
+            }
+            cache.keys.insert(id.clone(), usable.clone());
         }
-        cache.insert(id.clone(), usable.clone());
         Ok(Some(usable))
     }
 
