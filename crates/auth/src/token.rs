@@ -88,6 +88,10 @@ pub(crate) fn named_key(token: &str) -> Result<KeyId, Error> {
     if foreign_keys {
         return Err(refused("token brings its own key"));
     }
+    // RFC 7515, section 4.1.11: whoever does not understand such an extension refuses the token.
+    if header.crit.is_some() {
+        return Err(refused("token asks for an unknown extension"));
+    }
     let issuer: Issuer =
         jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| refused("token cannot be read"))?;
     let key = KeyId::parse(&issuer.iss).map_err(|_| refused("token names no key"))?;

@@ -7,7 +7,7 @@ use crate::support::{
     server::Server,
     session::Session,
     token::{claims, good, now_s, signed, unsigned},
-    wire::{JSON, TEXT, Wire},
+    wire::{CLOSE, JSON, TEXT, Wire},
 };
 
 /// Says hello with a token; gives the close code, 0 when the session opened.
@@ -15,16 +15,15 @@ async fn hello(server: &Server, token: &str) -> u16 {
     let mut wire = Wire::open(server.address, JSON).await;
     let hello = json!({"type": "hello", "token": token, "device": "phone"}).to_string();
     wire.frame(TEXT, hello.as_bytes()).await.expect("write");
-    let mut code = 0;
     while let Some((first, payload)) = wire.next().await {
         if first == TEXT && String::from_utf8_lossy(&payload).contains("\"ready\"") {
             return 0;
         }
-        if first == crate::support::wire::CLOSE {
-            code = payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
+        if first == CLOSE {
+            return payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
         }
     }
-    code
+    1006
 }
 
 /// A token must be refused over WebSocket, as refresh of an open session, and over REST.

@@ -1,5 +1,6 @@
 //! Tenants are walls: whatever is asked with another tenant's ids is answered as for ids that nobody has.
 
+use hyper::Method;
 use prost::Message as _;
 use serde_json::{Value, json};
 use stonechat_proto::v1::ServerFrame;
@@ -7,6 +8,7 @@ use stonechat_proto::v1::ServerFrame;
 use crate::support::{
     descriptors::{Contracts, Names},
     grpc::Caller,
+    http::Rest,
     server::Server,
     session::Session,
     tenant::OtherTenant,
@@ -108,7 +110,8 @@ async fn ask_everything(server: &Server, contracts: &Contracts, names: &Names, t
             let frame = frame(&mut wire).await;
             assert!(!frame.to_string().contains(SECRET_TEXT), "{name} leaked {frame}");
             assert!(frame.get("close").is_none(), "{name} closed the session: {frame}");
-            if ["ack", "error", "page", "synced", "pong"].iter().any(|kind| frame["type"] == *kind) {
+            if frame["id"] == 1 && ["ack", "error", "page", "synced", "pong"].iter().any(|kind| frame["type"] == *kind)
+            {
                 break frame;
             }
             assert_ne!(frame["availability"], "online", "{name} leaked {frame}");
@@ -161,6 +164,72 @@ async fn every_rpc_answers_for_foreign_ids_as_for_unknown_ones() {
         }
         for (foreign, unknown) in answers[0].iter().zip(&answers[1]) {
             assert_eq!(foreign, unknown);
+        }
+    }
+    assert_eq!(alice.send(&chat, "we are alone").await["seq"], 5);
+}
+
+/// Every path of the REST API that names something, with a body that fits.
+fn paths() -> Vec<(Method, &'static str, Value)> {
+    let sender = || json!({"sender": "USER"});
+    vec![
+        (Method::GET, "/v1/tenants/TENANT", Value::Null),
+        (Method::GET, "/v1/tenants/TENANT/keys", Value::Null),
+        (Method::POST, "/v1/tenants/TENANT/keys", json!({"kind": "hs256", "name": "x"})),
+        (Method::DELETE, "/v1/tenants/TENANT/keys/KEY", Value::Null),
+        (Method::GET, "/v1/users/USER", Value::Null),
+        (Method::POST, "/v1/users/USER/revoke", json!({})),
+        (Method::POST, "/v1/users/USER/deactivate", json!({})),
+        (Method::POST, "/v1/users/USER/activate", json!({})),
+        (Method::GET, "/v1/conversations/CONVERSATION", Value::Null),
+        (Method::GET, "/v1/conversations/CONVERSATION?sender=USER", Value::Null),
+        (Method::PATCH, "/v1/conversations/CONVERSATION", json!({"sender": "USER", "settings": {"name": "x"}})),
+        (Method::GET, "/v1/conversations/CONVERSATION/members", Value::Null),
+        (Method::POST, "/v1/conversations/CONVERSATION/members", json!({"users": ["USER", "mallory"]})),
+        (Method::DELETE, "/v1/conversations/CONVERSATION/members", json!({"users": ["USER"]})),
+        (Method::PATCH, "/v1/conversations/CONVERSATION/members/USER", json!({"role": "admin"})),
+        (Method::POST, "/v1/conversations/CONVERSATION/members/USER/mute", json!({"until": "2030-01-01T00:00:00Z"})),
+        (Method::GET, "/v1/conversations/CONVERSATION/messages", Value::Null),
+        (Method::GET, "/v1/conversations/CONVERSATION/messages?sender=USER&around=2", Value::Null),
+        (Method::POST, "/v1/conversations/CONVERSATION/messages", json!({"sender": "USER", "text": "let me in"})),
+        (Method::PATCH, "/v1/conversations/CONVERSATION/messages/2", json!({"sender": "USER", "text": "changed"})),
+        (Method::DELETE, "/v1/conversations/CONVERSATION/messages/2", sender()),
+        (Method::PUT, "/v1/conversations/CONVERSATION/messages/2/pin", sender()),
+        (Method::DELETE, "/v1/conversations/CONVERSATION/messages/2/pin", sender()),
+        (Method::POST, "/v1/conversations/CONVERSATION/read", json!({"sender": "USER", "read_seq": 2})),
+        (Method::POST, "/v1/conversations/CONVERSATION/leave", sender()),
+        (Method::POST, "/v1/conversations/CONVERSATION/transfer", json!({"sender": "USER", "to": "mallory"})),
+        (Method::POST, "/v1/conversations/CONVERSATION/upgrade", sender()),
+        (Method::POST, "/v1/conversations/CONVERSATION/dismiss", sender()),
+    ]
+}
+
+fn named(template: &str, names: &Names) -> String {
+    let text = template.replace("CONVERSATION", &names.conversation).replace("USER", &names.user);
+    text.replace("TENANT", &names.tenant).replace("KEY", &names.key)
+}
+
+#[tokio::test]
+async fn every_rest_path_answers_for_foreign_ids_as_for_unknown_ones() {
+    let server = Server::start().await;
+    let (mut alice, chat) = furnish(&server).await;
+    let other = OtherTenant::create(&server).await;
+    let [foreign, unknown] = both(&server, &chat, "");
+    for credential in [other.server_key.clone(), other.token("mallory")] {
+        let caller = Rest::new(&server, &credential);
+        for (method, path, body) in paths() {
+            let mut answers = Vec::new();
+            for names in [&foreign, &unknown] {
+                let body =
+                    (!body.is_null()).then(|| serde_json::from_str(&named(&body.to_string(), names)).expect("JSON"));
+                let (status, answer) = caller.call(method.clone(), &named(path, names), body).await;
+                assert!(!answer.to_string().contains(SECRET_TEXT), "{method} {path} leaked {answer}");
+                if path.contains("CONVERSATION") {
+                    assert!([403, 404].contains(&status), "{method} {path}: {status} {answer}");
+                }
+                answers.push((status, normal(&answer, names)));
+            }
+            assert_eq!(answers[0], answers[1], "{method} {path}");
         }
     }
     assert_eq!(alice.send(&chat, "we are alone").await["seq"], 5);

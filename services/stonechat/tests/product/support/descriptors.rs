@@ -6,6 +6,9 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
+/// Stands for a client id until the request is finished.
+const CLIENT_ID: &str = "00000000-0000-7000-8000-000000000000";
+
 /// What stands in the fields of a request.
 #[derive(Debug, Clone)]
 pub struct Names {
@@ -60,8 +63,20 @@ impl Contracts {
     }
 
     /// Requests of a type, each with another variant of its one-ofs, optional fields and kinds; every text that
-    /// names something holds one of these names. Encoded, with the variants' names.
+    /// names something holds one of these names. Encoded, with the variants' names; each has a client id of its own.
     pub fn requests(&self, path: &str, names: &Names) -> Vec<(String, Vec<u8>)> {
+        let mut requests = self.variants(path, names);
+        for (_, bytes) in &mut requests {
+            let place = bytes.windows(CLIENT_ID.len()).position(|window| window == CLIENT_ID.as_bytes());
+            if let Some(at) = place {
+                let id = uuid::Uuid::now_v7().to_string();
+                bytes[at..at + CLIENT_ID.len()].copy_from_slice(id.as_bytes());
+            }
+        }
+        requests
+    }
+
+    fn variants(&self, path: &str, names: &Names) -> Vec<(String, Vec<u8>)> {
         let message = self.message(path);
         let mut all = vec![(String::new(), Vec::new())];
         let mut groups: Vec<Vec<(String, Vec<u8>)>> = Vec::new();
@@ -104,7 +119,7 @@ impl Contracts {
         };
         match field.r#type() {
             Type::Message => {
-                let inner = self.requests(field.type_name(), names);
+                let inner = self.variants(field.type_name(), names);
                 inner.into_iter().map(|(n, bytes)| (join(&name, &n), delimited(&bytes))).collect()
             }
             Type::String | Type::Bytes => vec![(name, delimited(text(message.name(), field, names).as_bytes()))],
@@ -139,9 +154,10 @@ fn text(message: &str, field: &FieldDescriptorProto, names: &Names) -> String {
         | "reader" => names.user.clone(),
         "tenant" | "tenant_id" => names.tenant.clone(),
         "key" | "key_id" => names.key.clone(),
-        "id" | "name" if by_message(message).is_some() => by_message(message).expect("some").clone(),
+        "id" => by_message(message).map_or_else(|| "x".to_owned(), Clone::clone),
         "token" => names.token.clone(),
-        "client_id" | "idempotency_key" => uuid::Uuid::now_v7().to_string(),
+        "client_id" => CLIENT_ID.to_owned(),
+        "kind" => "hs256".to_owned(),
         "emoji" => "👍".to_owned(),
         "data" => "{}".to_owned(),
         "page_token" | "traceparent" | "device" => String::new(),
