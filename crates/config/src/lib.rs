@@ -1,6 +1,6 @@
 //! The configuration of a Stonechat process: defaults, below a TOML file, below the environment.
 //!
-//! Every key stands once, in [`keys`], with its default, its check and its documentation; the structs, the
+//! Every key stands once, in `keys.rs`, with its default, its check and its documentation; the structs, the
 //! validation, the commented defaults and `docs/configuration.md` are made from there. A key that does not
 //! exist is an error that names it, never ignored.
 //!
