@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use stonechat_model::limits;
-use stonechat_rows::{Key, KeyPart, Put, Range, Row, Rows, RowsError, Table};
+use stonechat_rows::{Column, ColumnKind, Key, KeyPart, Put, Range, Row, Rows, RowsError, Table};
 
 use crate::{
     executor::WORLD,
@@ -200,6 +200,33 @@ fn is_in(range: &Range, clustering: &[KeyPart]) -> bool {
         && range.until.as_ref().is_none_or(|until| prefix(until) < *until)
 }
 
+fn check_put(put: &Put) -> Result<(), RowsError> {
+    put.key.check()?;
+    match put.ttl {
+        Some(_) if !put.key.table.expires => Err(RowsError::BadRequest("rows of this table do not expire".into())),
+        _ => Ok(()),
+    }
+}
+
+fn check_range(range: &Range) -> Result<(), RowsError> {
+    let fits = |columns: &[Column], parts: &[KeyPart]| {
+        let is_kind = |(column, part): (&Column, &KeyPart)| match part {
+            KeyPart::Text(_) => column.kind == ColumnKind::Text,
+            KeyPart::Number(_) => column.kind == ColumnKind::Number,
+        };
+        parts.len() <= columns.len() && columns.iter().zip(parts).all(is_kind)
+    };
+    let table = range.table;
+    let bounds_fit = [&range.from, &range.until].into_iter().flatten().all(|bound| fits(table.clustering, bound));
+    if range.partition.len() != table.partition.len() || !fits(table.partition, &range.partition) || !bounds_fit {
+        return Err(RowsError::BadRequest(format!("range is not of the shape of {}", table.name)));
+    }
+    if range.limit > limits::RANGE_ROWS {
+        return Err(RowsError::BadRequest("range is too large".into()));
+    }
+    Ok(())
+}
+
 fn check_size(len: usize) -> Result<(), RowsError> {
     if len > limits::GET_KEYS { Err(RowsError::BadRequest("too many keys".into())) } else { Ok(()) }
 }
@@ -207,7 +234,7 @@ fn check_size(len: usize) -> Result<(), RowsError> {
 #[async_trait]
 impl Rows for SimRows {
     async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError> {
-        puts.iter().try_for_each(|put| put.key.check())?;
+        puts.iter().try_for_each(check_put)?;
         if puts.is_empty() {
             return Ok(());
         }
@@ -239,9 +266,7 @@ impl Rows for SimRows {
     }
 
     async fn range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
-        if range.limit > limits::RANGE_ROWS {
-            return Err(RowsError::BadRequest("range is too large".into()));
-        }
+        check_range(&range)?;
         self.latency().await;
         let mut prefix = Vec::new();
         range.partition.iter().for_each(|part| part.encode(&mut prefix));
@@ -272,7 +297,7 @@ impl Rows for SimRows {
     }
 
     async fn compare_and_set(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {
-        put.key.check()?;
+        check_put(&put)?;
         let fate = self.fate();
         self.latency().await;
         if fate == Fate::NotDone {

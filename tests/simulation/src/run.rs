@@ -103,7 +103,7 @@ pub struct Outcome {
 /// Polls with faults, at most.
 const STORM_STEPS: u64 = 60_000;
 /// Polls without faults until everything is answered, at most.
-const CALM_STEPS: u64 = 400_000;
+const CALM_STEPS: u64 = 60_000;
 /// Time without faults until everything is answered, at most.
 const CALM_US: i64 = 900_000_000;
 /// How long everything must have been quiet.
