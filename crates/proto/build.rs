@@ -54,6 +54,7 @@ const LEFT_OUT: &[&str] = &[
     "History.before",
     "History.around",
     "Done.conversation",
+    "Done.id",
     "Key.secret",
     "ListTenantsResponse.next_page_token",
     "ListUsersResponse.next_page_token",
@@ -126,8 +127,6 @@ fn json_shape() -> Vec<(&'static str, &'static str)> {
         "ServerFrame.kind",
         "Signal.kind",
         "Command.action",
-        "SendMessageRequest.message",
-        "EditMessageRequest.message",
     ] {
         shape.push((path, "#[serde(flatten)]"));
     }

@@ -13,7 +13,7 @@ use stonechat_proto::{
 };
 use stonechat_views::Views;
 
-pub use text::check_plain;
+pub use text::{check_depth, check_plain};
 
 /// A caller's wish.
 #[derive(Debug, Clone)]

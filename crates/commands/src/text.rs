@@ -35,12 +35,12 @@ pub(crate) fn check_body(what: &'static str, text: &str, max: usize) -> Result<(
     Ok(())
 }
 
-/// Checks that a text is a JSON document that is not nested deeper than `max_depth`.
-pub(crate) fn check_json(what: &'static str, text: &str, max_depth: usize) -> Result<(), Error> {
+/// Checks that JSON is not nested deeper than `max_depth`. Whether it is JSON is for its parser to say.
+pub fn check_depth(what: &'static str, json: &[u8], max_depth: usize) -> Result<(), Error> {
     let mut depth = 0_usize;
     let mut in_string = false;
     let mut is_escaped = false;
-    for byte in text.bytes() {
+    for byte in json {
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' if in_string => is_escaped = true,
@@ -53,6 +53,12 @@ pub(crate) fn check_json(what: &'static str, text: &str, max_depth: usize) -> Re
             return Err(Error::invalid(format!("{what} is nested deeper than {max_depth} levels")));
         }
     }
+    Ok(())
+}
+
+/// Checks that a text is a JSON document that is not nested deeper than `max_depth`.
+pub(crate) fn check_json(what: &'static str, text: &str, max_depth: usize) -> Result<(), Error> {
+    check_depth(what, text.as_bytes(), max_depth)?;
     let parsed: Result<serde::de::IgnoredAny, _> = serde_json::from_str(text);
     parsed.map(drop).map_err(|e| Error::invalid(format!("{what} is no JSON: {e}")))
 }

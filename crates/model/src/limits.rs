@@ -69,6 +69,7 @@ limits! {
     CLOSE_TIMEOUT_S: u64 = 5, "seconds", "Reading on after a close frame until the stream ends.";
     HTTP_BODY_BYTES: usize = 1_048_576, "bytes", "A request's body; a larger one is too large.";
     HTTP_HEADER_TIMEOUT_S: u64 = 10, "seconds", "Reading a request's header.";
+    HTTP_BODY_TIMEOUT_S: u64 = 30, "seconds", "Reading a request's body.";
     CONNECTIONS: usize = 100_000, "connections", "Open connections of one listener; more wait in the kernel.";
     LOG_QUEUE_RECORDS: usize = 65_536, "commands", "Undecided commands of a partition of the embedded command log; beyond it a command is refused as unavailable.";
     LOG_QUEUE_BYTES: usize = 67_108_864, "bytes", "Undecided bytes of a partition of the embedded command log.";

@@ -1,6 +1,6 @@
 //! Pages of events.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use stonechat_errors::Error;
 use stonechat_model::{ConversationId, LogId, LogKey, TenantId, UserId, limits};
@@ -65,7 +65,8 @@ impl Views {
             Some(user) if from < until => self.hidden(tenant, user, conversation, from, until).await?,
             _ => Vec::new(),
         };
-        blank_recalled(&mut events, &overlays);
+        let recalled = self.recalled(&access.log, &events, &overlays).await?;
+        blank_recalled(&mut events, &recalled);
         Ok(Page {
             conversation: conversation.to_string(),
             events,
@@ -120,6 +121,25 @@ impl Views {
         Ok(values)
     }
 
+    /// The messages that were taken back, of those that the events of a page show.
+    async fn recalled(&self, log: &LogKey, events: &[Event], overlays: &[Overlay]) -> Result<HashSet<u64>, Error> {
+        let first = events.first().map_or(0, |event| event.seq);
+        let edited = events.iter().filter_map(|event| match &event.body {
+            // An edit is on another page than its message, whose overlay says what became of it.
+            Some(event::Body::Edited(edited)) if edited.target < first => Some(edited.target),
+            _ => None,
+        });
+        let keys: Vec<_> = edited.map(|target| tables::overlay(log, target)).collect();
+        let mut elsewhere = Vec::new();
+        if !keys.is_empty() {
+            for row in self.get(&keys).await?.iter().flatten() {
+                elsewhere.push(decode::<Overlay>(row)?);
+            }
+        }
+        let all = overlays.iter().chain(&elsewhere);
+        Ok(all.filter(|overlay| overlay.recalled).map(|overlay| overlay.target).collect())
+    }
+
     async fn hidden(
         &self,
         tenant: &TenantId,
@@ -135,12 +155,11 @@ impl Views {
 }
 
 /// What was taken back is shown to nobody any more: neither the message nor what it was changed to.
-fn blank_recalled(events: &mut [Event], overlays: &[Overlay]) {
-    let recalled: HashMap<u64, ()> = overlays.iter().filter(|it| it.recalled).map(|it| (it.target, ())).collect();
+fn blank_recalled(events: &mut [Event], recalled: &HashSet<u64>) {
     for event in events {
         match &mut event.body {
-            Some(event::Body::Message(message)) if recalled.contains_key(&event.seq) => *message = Default::default(),
-            Some(event::Body::Edited(edited)) if recalled.contains_key(&edited.target) => edited.content = None,
+            Some(event::Body::Message(message)) if recalled.contains(&event.seq) => *message = Default::default(),
+            Some(event::Body::Edited(edited)) if recalled.contains(&edited.target) => edited.content = None,
             _ => {}
         }
     }

@@ -1,7 +1,9 @@
 //! The gRPC form: who calls, then the operation.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use stonechat_errors::Error;
+use stonechat_model::limits;
 use stonechat_proto::v1::{
     self, conversation_service_server::ConversationServiceServer, member_service_server::MemberServiceServer,
     message_service_server::MessageServiceServer, tenant_service_server::TenantServiceServer,
@@ -30,10 +32,14 @@ macro_rules! serve {
                         &self,
                         request: Request<v1::$request>,
                     ) -> Result<Response<v1::$response>, Status> {
-                        let device = text(&request, "stonechat-device");
-                        let caller = self.0.identify(text(&request, "authorization"), device).await?;
-                        let result = self.0.$method(&caller, request.into_inner()).await;
-                        count(stringify!($method), &result);
+                        let started = Instant::now();
+                        let answered = async {
+                            let device = text(&request, "stonechat-device");
+                            let caller = self.0.identify(text(&request, "authorization"), device).await?;
+                            self.0.$method(&caller, request.into_inner()).await
+                        };
+                        let result = answered.await;
+                        measure(stringify!($method), started, &result);
                         Ok(Response::new(result?))
                     }
                 )*
@@ -42,7 +48,9 @@ macro_rules! serve {
     };
 }
 
-fn count<T>(method: &'static str, result: &Result<T, stonechat_errors::Error>) {
+fn measure<T>(method: &'static str, started: Instant, result: &Result<T, Error>) {
+    metrics::histogram!("stonechat_api_grpc_request_seconds", "method" => method)
+        .record(started.elapsed().as_secs_f64());
     let code = result.as_ref().err().map_or("ok", |error| error.code.as_str());
     metrics::counter!("stonechat_api_grpc_requests_total", "method" => method, "code" => code).increment(1);
 }
@@ -63,6 +71,7 @@ serve! {
         deactivate_user: DeactivateUserRequest => User;
         activate_user: ActivateUserRequest => User;
         revoke_tokens: RevokeTokensRequest => User;
+        list_statuses: ListStatusesRequest => ListStatusesResponse;
     }
     v1::conversation_service_server::ConversationService {
         create_conversation: CreateConversationRequest => Conversation;
@@ -72,6 +81,7 @@ serve! {
         dismiss_conversation: DismissConversationRequest => Done;
         upgrade_conversation: UpgradeConversationRequest => Done;
         transfer_conversation: TransferConversationRequest => Done;
+        update_preferences: UpdatePreferencesRequest => Done;
     }
     v1::member_service_server::MemberService {
         add_members: AddMembersRequest => Done;
@@ -90,6 +100,7 @@ serve! {
         remove_reaction: RemoveReactionRequest => Done;
         pin_message: PinMessageRequest => Done;
         unpin_message: UnpinMessageRequest => Done;
+        hide_message: HideMessageRequest => Done;
         mark_read: MarkReadRequest => Done;
     }
 }
@@ -107,11 +118,11 @@ pub(crate) fn routes(service: &Arc<Service>) -> axum::Router {
     let grpc = Grpc(Arc::clone(service));
     let (_, health) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health)
-        .add_service(TenantServiceServer::new(grpc.clone()))
-        .add_service(UserServiceServer::new(grpc.clone()))
-        .add_service(ConversationServiceServer::new(grpc.clone()))
-        .add_service(MemberServiceServer::new(grpc.clone()))
-        .add_service(MessageServiceServer::new(grpc));
+        .add_service(TenantServiceServer::new(grpc.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
+        .add_service(UserServiceServer::new(grpc.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
+        .add_service(ConversationServiceServer::new(grpc.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
+        .add_service(MemberServiceServer::new(grpc.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
+        .add_service(MessageServiceServer::new(grpc).max_decoding_message_size(limits::HTTP_BODY_BYTES));
     let reflection =
         tonic_reflection::server::Builder::configure().register_file_descriptor_set(public_descriptors()).build_v1();
     match reflection {

@@ -12,8 +12,22 @@ pub use service::{ApiConfig, Dependencies};
 
 use std::sync::Arc;
 
+use axum::{
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+};
+use tracing::Instrument as _;
+
 /// REST and gRPC on one port. What it does not know is answered as an unknown path.
 pub fn router(config: ApiConfig, dependencies: Dependencies) -> axum::Router {
     let service = Arc::new(service::Service::new(config, dependencies));
-    grpc::routes(&service).merge(rest::routes(service))
+    grpc::routes(&service).merge(rest::routes(service)).layer(middleware::from_fn(trace))
+}
+
+/// Begins a request's trace, or goes on with the caller's.
+async fn trace(request: Request, next: Next) -> Response {
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let span = stonechat_telemetry::begin("api.request", traceparent);
+    next.run(request).instrument(span).await
 }

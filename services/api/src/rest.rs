@@ -1,6 +1,6 @@
 //! The REST form: who calls, the request out of path, query and body, then the operation.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -20,6 +20,8 @@ use crate::{caller::Caller, service::Service};
 
 /// The longest `Idempotency-Key`.
 const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// How long a request's body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(limits::HTTP_BODY_TIMEOUT_S);
 
 type Fields = Map<String, Value>;
 
@@ -28,6 +30,48 @@ type Fields = Map<String, Value>;
 struct Call {
     caller: Caller,
     fields: Fields,
+}
+
+/// How the fields of a REST request stand in its message, where they do not stand there as they are.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// As they are.
+    Same,
+    /// What a message says is in its field `message`.
+    Message,
+    /// A new user's `id` is the field `user`.
+    UserId,
+    /// The one `user` of the path is in the list `users`.
+    Users,
+    /// `users` is a list with commas between.
+    UserList,
+}
+
+/// What a message says.
+const CONTENT: &[&str] = &["text", "mentions", "reply_to", "attachments", "custom"];
+
+impl Shape {
+    fn apply(self, fields: &mut Fields) {
+        let mut rename = |from: &str, to: &str, change: fn(Value) -> Value| {
+            if let Some(value) = fields.remove(from) {
+                fields.insert(to.to_owned(), change(value));
+            }
+        };
+        match self {
+            Self::Same => {}
+            Self::UserId => rename("id", "user", |id| id),
+            Self::Users => rename("user", "users", |user| Value::Array(vec![user])),
+            Self::UserList => rename("users", "users", |users| match users.as_str() {
+                Some(text) => text.split(',').map(Value::from).collect(),
+                None => users,
+            }),
+            Self::Message => {
+                let content = CONTENT.iter().filter_map(|name| Some(((*name).to_owned(), fields.remove(*name)?)));
+                let content: Fields = content.collect();
+                fields.insert("message".to_owned(), Value::Object(content));
+            }
+        }
+    }
 }
 
 fn header_text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
@@ -52,7 +96,8 @@ impl Call {
         Ok(Self { caller, fields })
     }
 
-    fn into_request<T: DeserializeOwned>(self) -> Result<(Caller, T), Error> {
+    fn into_request<T: DeserializeOwned>(mut self, shape: Shape) -> Result<(Caller, T), Error> {
+        shape.apply(&mut self.fields);
         let request = serde_json::from_value(Value::Object(self.fields));
         Ok((self.caller, request.map_err(|e| Error::invalid(e.to_string()))?))
     }
@@ -71,7 +116,8 @@ fn client_id_of(caller: &Caller, parts: &Parts, key: &str) -> Result<String, Err
 }
 
 async fn read_body(parts: &Parts, body: Body) -> Result<Fields, Error> {
-    let read = to_bytes(body, limits::HTTP_BODY_BYTES).await;
+    let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limits::HTTP_BODY_BYTES));
+    let read = reading.await.map_err(|_| Error::new(Code::DeadlineExceeded, "body did not come in time"))?;
     let bytes = read.map_err(|_| {
         Error::new(Code::TooLarge, format!("body is larger than {} bytes, or broke off", limits::HTTP_BODY_BYTES))
     })?;
@@ -82,6 +128,7 @@ async fn read_body(parts: &Parts, body: Body) -> Result<Fields, Error> {
     if !content_type.starts_with("application/json") {
         return Err(Error::invalid("content type must be application/json"));
     }
+    stonechat_commands::check_depth("body", &bytes, limits::JSON_DEPTH)?;
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(Error::invalid("body must be a JSON object")),
@@ -129,12 +176,15 @@ fn answer(status: StatusCode, value: &impl Serialize) -> Response {
 /// A handler of one operation.
 macro_rules! operation {
     ($method:ident) => {
-        operation!($method, OK)
+        operation!($method, OK, Same)
     };
     ($method:ident, $status:ident) => {
+        operation!($method, $status, Same)
+    };
+    ($method:ident, $status:ident, $shape:ident) => {
         |State(service): State<Arc<Service>>, request: Request| async move {
             let answered = async {
-                let (caller, request) = Call::read(&service, request).await?.into_request()?;
+                let (caller, request) = Call::read(&service, request).await?.into_request(Shape::$shape)?;
                 service.$method(&caller, request).await
             };
             match answered.await {
@@ -164,11 +214,13 @@ fn tenants() -> Router<Arc<Service>> {
         .route("/v1/tenants/{tenant}", get(operation!(get_tenant)))
         .route("/v1/tenants/{tenant}/keys", post(operation!(create_key, CREATED)).get(operation!(list_keys)))
         .route("/v1/tenants/{tenant}/keys/{key}", delete(operation!(disable_key)))
+        .route("/v1/tenants/{tenant}/keys/{key}/disable", post(operation!(disable_key)))
 }
 
 fn users() -> Router<Arc<Service>> {
     Router::new()
-        .route("/v1/users", get(operation!(list_users)))
+        .route("/v1/users", post(operation!(upsert_user, CREATED, UserId)).get(operation!(list_users)))
+        .route("/v1/statuses", get(operation!(list_statuses, OK, UserList)))
         .route("/v1/users/{user}", put(operation!(upsert_user)).get(operation!(get_user)))
         .route("/v1/users/{user}/deactivate", post(operation!(deactivate_user)))
         .route("/v1/users/{user}/activate", post(operation!(activate_user)))
@@ -180,7 +232,13 @@ fn conversations() -> Router<Arc<Service>> {
     let of = |rest: &str| format!("{CONVERSATION}{rest}");
     Router::new()
         .route("/v1/conversations", post(operation!(create_conversation, CREATED)).get(operation!(list_conversations)))
-        .route(CONVERSATION, get(operation!(get_conversation)).patch(operation!(update_conversation)))
+        .route(
+            CONVERSATION,
+            get(operation!(get_conversation))
+                .patch(operation!(update_conversation))
+                .delete(operation!(dismiss_conversation)),
+        )
+        .route(&of("/preferences"), patch(operation!(update_preferences)))
         .route(&of("/dismiss"), post(operation!(dismiss_conversation)))
         .route(&of("/upgrade"), post(operation!(upgrade_conversation)))
         .route(&of("/transfer"), post(operation!(transfer_conversation)))
@@ -189,7 +247,7 @@ fn conversations() -> Router<Arc<Service>> {
             &of("/members"),
             post(operation!(add_members)).delete(operation!(remove_members)).get(operation!(list_members)),
         )
-        .route(&of("/members/{user}"), patch(operation!(set_member_role)))
+        .route(&of("/members/{user}"), patch(operation!(set_member_role)).delete(operation!(remove_members, OK, Users)))
         .route(&of("/members/{user}/mute"), post(operation!(mute_member)))
 }
 
@@ -197,9 +255,11 @@ fn messages() -> Router<Arc<Service>> {
     const MESSAGES: &str = "/v1/conversations/{conversation}/messages";
     let of = |rest: &str| format!("{MESSAGES}{rest}");
     Router::new()
-        .route(MESSAGES, post(operation!(send_message, CREATED)).get(operation!(list_messages)))
-        .route(&of("/{seq}"), patch(operation!(edit_message)).delete(operation!(recall_message)))
+        .route(MESSAGES, post(operation!(send_message, CREATED, Message)).get(operation!(list_messages)))
+        .route(&of("/{seq}"), patch(operation!(edit_message, OK, Message)).delete(operation!(recall_message)))
+        .route(&of("/{seq}/reactions"), post(operation!(add_reaction)))
         .route(&of("/{seq}/reactions/{emoji}"), put(operation!(add_reaction)).delete(operation!(remove_reaction)))
+        .route(&of("/{seq}/hide"), post(operation!(hide_message)))
         .route(&of("/{seq}/pin"), put(operation!(pin_message)).delete(operation!(unpin_message)))
         .route("/v1/conversations/{conversation}/read", post(operation!(mark_read)))
 }

@@ -5,17 +5,13 @@ use stonechat_proto::v1::{
     AddMembers, AddMembersRequest, Conversation, Create, CreateConversationRequest, Dismiss,
     DismissConversationRequest, Done, GetConversationRequest, Leave, LeaveConversationRequest,
     ListConversationsRequest, ListConversationsResponse, ListMembersRequest, ListMembersResponse, MemberMuted,
-    MuteMemberRequest, OwnershipTransferred, RemoveMembers, RemoveMembersRequest, RoleChanged, SetMemberRoleRequest,
-    SettingsChanged, TransferConversationRequest, UpdateConversationRequest, Upgrade, UpgradeConversationRequest,
-    action,
+    MembershipChanged, MuteMemberRequest, OwnershipTransferred, RemoveMembers, RemoveMembersRequest, RoleChanged,
+    SetMemberRoleRequest, SettingsChanged, TransferConversationRequest, UpdateConversationRequest,
+    UpdatePreferencesRequest, Upgrade, UpgradeConversationRequest, action,
 };
 
-use super::{Service, conversation_id, page_size};
+use super::{Service, conversation_id, page_size, page_token};
 use crate::caller::Caller;
-
-fn token(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
 
 impl Service {
     pub async fn create_conversation(
@@ -46,7 +42,7 @@ impl Service {
     ) -> Result<ListConversationsResponse, Error> {
         let (tenant, user) = caller.acting_user(&request.sender)?;
         let size = page_size(request.page_size);
-        let list = self.views.conversations(&tenant, &user, token(&request.page_token), size).await?;
+        let list = self.views.conversations(&tenant, &user, page_token(&request.page_token)?, size).await?;
         Ok(ListConversationsResponse { conversations: list.items, next_page_token: list.next.unwrap_or_default() })
     }
 
@@ -88,6 +84,13 @@ impl Service {
         self.act(caller, &sender, &conversation, &client_id, transfer).await
     }
 
+    pub async fn update_preferences(&self, caller: &Caller, request: UpdatePreferencesRequest) -> Result<Done, Error> {
+        let UpdatePreferencesRequest { conversation, sender, muted, pinned, hidden, draft, client_id } = request;
+        let change = MembershipChanged { conversation: conversation.clone(), muted, pinned, hidden, draft };
+        caller.acting_user(&sender)?;
+        self.act(caller, &sender, &conversation, &client_id, action::Kind::UpdateMembership(change)).await
+    }
+
     pub async fn add_members(&self, caller: &Caller, request: AddMembersRequest) -> Result<Done, Error> {
         let AddMembersRequest { conversation, users, role, sender, client_id } = request;
         let add = action::Kind::AddMembers(AddMembers { users, role });
@@ -107,7 +110,7 @@ impl Service {
     ) -> Result<ListMembersResponse, Error> {
         let (tenant, reader) = caller.acting(&request.sender)?;
         let id = conversation_id(&request.conversation)?;
-        let (from, size) = (token(&request.page_token), page_size(request.page_size));
+        let (from, size) = (page_token(&request.page_token)?, page_size(request.page_size));
         let list = self.views.members(&tenant, reader.as_ref(), &id, from, size).await?;
         Ok(ListMembersResponse { members: list.items, next_page_token: list.next.unwrap_or_default() })
     }

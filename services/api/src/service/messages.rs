@@ -2,14 +2,28 @@
 
 use stonechat_errors::Error;
 use stonechat_proto::v1::{
-    AddReactionRequest, Done, EditMessageRequest, Edited, ListMessagesRequest, ListMessagesResponse, Mark,
-    MarkReadRequest, PinMessageRequest, Pinned, ReactionAdded, ReactionRemoved, RecallMessageRequest, Recalled,
-    RemoveReactionRequest, SendMessageRequest, UnpinMessageRequest, Unpinned, action,
+    AddReactionRequest, Done, EditMessageRequest, Edited, HideMessage, HideMessageRequest, ListMessagesRequest,
+    ListMessagesResponse, Mark, MarkReadRequest, Page, PinMessageRequest, Pinned, ReactionAdded, ReactionRemoved,
+    RecallMessageRequest, Recalled, RemoveReactionRequest, SendMessageRequest, UnpinMessageRequest, Unpinned, action,
+    event,
 };
 use stonechat_views::Window;
 
 use super::{Service, conversation_id};
 use crate::caller::Caller;
+
+/// Puts what edited messages say now in their place; a reader of pages keeps no overlays.
+fn say_what_they_say_now(page: &mut Page) {
+    for overlay in page.overlays.iter().filter(|overlay| !overlay.recalled) {
+        let Some(content) = &overlay.content else { continue };
+        let place = page.events.binary_search_by_key(&overlay.target, |event| event.seq);
+        if let Some(event) = place.ok().and_then(|place| page.events.get_mut(place))
+            && let Some(event::Body::Message(message)) = &mut event.body
+        {
+            message.clone_from(content);
+        }
+    }
+}
 
 impl Service {
     pub async fn send_message(&self, caller: &Caller, request: SendMessageRequest) -> Result<Done, Error> {
@@ -33,7 +47,8 @@ impl Service {
             _ => return Err(Error::invalid("at most one of after, before and around is set")),
         };
         let limit = usize::try_from(request.page_size).unwrap_or(usize::MAX);
-        let page = self.views.history(&tenant, reader.as_ref(), &id, window, limit).await?;
+        let mut page = self.views.history(&tenant, reader.as_ref(), &id, window, limit).await?;
+        say_what_they_say_now(&mut page);
         Ok(ListMessagesResponse {
             messages: page.events,
             overlays: page.overlays,
@@ -77,10 +92,16 @@ impl Service {
         self.act(caller, &sender, &conversation, &client_id, action::Kind::Unpin(Unpinned { target: seq })).await
     }
 
+    pub async fn hide_message(&self, caller: &Caller, request: HideMessageRequest) -> Result<Done, Error> {
+        let HideMessageRequest { conversation, seq, sender, client_id } = request;
+        caller.acting_user(&sender)?;
+        self.act(caller, &sender, &conversation, &client_id, action::Kind::HideMessage(HideMessage { seq })).await
+    }
+
     pub async fn mark_read(&self, caller: &Caller, request: MarkReadRequest) -> Result<Done, Error> {
         let (tenant, user) = caller.acting_user(&request.sender)?;
-        let MarkReadRequest { conversation, read_seq, .. } = request;
-        let mark = Mark { id: 0, conversation, read_seq, delivered_seq: read_seq };
+        let MarkReadRequest { conversation, read_seq, delivered_seq, .. } = request;
+        let mark = Mark { id: 0, conversation, read_seq, delivered_seq };
         let record = stonechat_commands::mark(&self.views, &tenant, &user, &mark).await?;
         self.submit(record).await
     }

@@ -47,6 +47,7 @@ pub(crate) struct Service {
     config: ApiConfig,
     rows: Arc<dyn Rows>,
     caller: Arc<CommandCaller>,
+    presence: Arc<dyn Presence>,
     verifier: Arc<Verifier>,
     views: Views,
     keys: Keys,
@@ -62,6 +63,15 @@ pub(crate) fn user_id(text: &str) -> Result<UserId, Error> {
     UserId::parse(text).map_err(|e| Error::invalid(format!("user: {e}")))
 }
 
+/// Where a page begins, as the page before said; an id of the listed things.
+fn page_token(text: &str) -> Result<Option<&str>, Error> {
+    match text {
+        "" => Ok(None),
+        text if UserId::parse(text).is_ok() => Ok(Some(text)),
+        _ => Err(Error::invalid("page_token is none of ours")),
+    }
+}
+
 fn page_size(given: u32) -> usize {
     const MOST: usize = 100;
     match usize::try_from(given) {
@@ -73,9 +83,9 @@ fn page_size(given: u32) -> usize {
 impl Service {
     /// The operations on these dependencies.
     pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
-        let Dependencies { rows, caller, presence: _, verifier } = dependencies;
+        let Dependencies { rows, caller, presence, verifier } = dependencies;
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
-        Self { config, rows, caller, verifier, views, keys }
+        Self { config, rows, caller, presence, verifier, views, keys }
     }
 
     /// Finds out who calls.
@@ -111,8 +121,9 @@ impl Service {
     }
 
     async fn submit(&self, record: CommandRecord) -> Result<Done, Error> {
+        let id = record.client_id.clone();
         let done = self.caller.call(record, self.config.command_timeout).await?;
         let conversation = done.log.conversation().map(ToString::to_string).unwrap_or_default();
-        Ok(Done { conversation, seq: done.seq, time_us: done.time_us })
+        Ok(Done { conversation, seq: done.seq, time_us: done.time_us, id })
     }
 }

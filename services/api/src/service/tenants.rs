@@ -12,7 +12,7 @@ use stonechat_proto::{
 };
 use stonechat_rpc::Control;
 
-use super::{Service, page_size};
+use super::{Service, page_size, page_token};
 use crate::caller::Caller;
 
 fn tenant_id(text: &str) -> Result<TenantId, Error> {
@@ -61,8 +61,7 @@ impl Service {
     ) -> Result<ListTenantsResponse, Error> {
         caller.operator()?;
         let size = page_size(request.page_size);
-        let from = (!request.page_token.is_empty()).then_some(request.page_token.as_str());
-        let mut found = self.keys.tenants(from, size + 1).await?;
+        let mut found = self.keys.tenants(page_token(&request.page_token)?, size + 1).await?;
         let next = if found.len() > size { found.pop().map(|(id, _)| id.to_string()) } else { None };
         let tenants = found.into_iter().map(|(id, row)| tenant(&id, row)).collect();
         Ok(ListTenantsResponse { tenants, next_page_token: next.unwrap_or_default() })

@@ -2,19 +2,23 @@
 
 use prost::Message as _;
 use stonechat_commands::{check_plain, user_record};
-use stonechat_errors::Error;
+use stonechat_errors::{Code, Error};
 use stonechat_model::{DeviceId, TenantId, UserId, limits, now_us};
 use stonechat_proto::{
     internal::v1::{UserRow, user_action},
     v1::{
-        ActivateUserRequest, ActivationChanged, DeactivateUserRequest, GetUserRequest, ListUsersRequest,
-        ListUsersResponse, ProfileChanged, RevokeTokensRequest, TokensRevoked, UpsertUserRequest, User,
+        ActivateUserRequest, ActivationChanged, DeactivateUserRequest, GetUserRequest, ListStatusesRequest,
+        ListStatusesResponse, ListUsersRequest, ListUsersResponse, ProfileChanged, RevokeTokensRequest, TokensRevoked,
+        UpsertUserRequest, User,
     },
 };
 use stonechat_rows::{RowsError, tables};
 
 use super::{Service, page_size, user_id};
 use crate::caller::Caller;
+
+/// Users of one question for statuses.
+const MOST_STATUSES: usize = 100;
 
 fn unavailable(error: RowsError) -> Error {
     tracing::warn!(%error, "rows did not answer about users");
@@ -71,7 +75,10 @@ impl Service {
         let wrong = || Error::invalid("page_token is none of ours");
         // A token is a partition and the user to begin with.
         let (mut shard, mut from) = match request.page_token.split_once('/') {
-            Some((shard, from)) => (shard.parse::<u64>().map_err(|_| wrong())?, Some(from.to_owned())),
+            Some((shard, from)) => (
+                shard.parse::<u64>().map_err(|_| wrong())?,
+                Some(UserId::parse(from).map_err(|_| wrong())?.to_string()),
+            ),
             None if request.page_token.is_empty() => (0, None),
             None => return Err(wrong()),
         };
@@ -105,7 +112,7 @@ impl Service {
         self.submit(user_record(tenant, &user_id(user)?, kind)).await?;
         match self.read_user(tenant, &user_id(user)?).await {
             // A user that was never written is active.
-            Err(error) if error.code == stonechat_errors::Code::NotFound && active => {
+            Err(error) if error.code == Code::NotFound && active => {
                 Ok(User { id: user.to_owned(), active, ..User::default() })
             }
             read => read,
@@ -122,5 +129,18 @@ impl Service {
         let before_us = now_us() / 1_000_000 * 1_000_000 + 1;
         let revoke = TokensRevoked { before_us, device: request.device };
         self.change_user(&tenant, &id, user_action::Kind::RevokeTokens(revoke)).await
+    }
+
+    pub async fn list_statuses(
+        &self,
+        caller: &Caller,
+        request: ListStatusesRequest,
+    ) -> Result<ListStatusesResponse, Error> {
+        let (tenant, _) = caller.acting("")?;
+        if request.users.len() > MOST_STATUSES {
+            return Err(Error::new(Code::LimitExceeded, format!("at most {MOST_STATUSES} users")));
+        }
+        let users = request.users.iter().map(|text| user_id(text)).collect::<Result<Vec<_>, _>>()?;
+        Ok(ListStatusesResponse { statuses: self.presence.statuses(&tenant, &users).await? })
     }
 }
