@@ -111,6 +111,12 @@ pub trait Inbox: Send + Sync + 'static {
     fn outcome(&self, outcome: Outcome);
     /// Events.
     fn deliver(&self, delivery: Delivery);
+    /// Events, and outcomes of commands that led to them, in order. A node that gathers what a session gets from
+    /// them into one write does so here.
+    fn batch(&self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>) {
+        deliveries.into_iter().for_each(|delivery| self.deliver(delivery));
+        outcomes.into_iter().for_each(|outcome| self.outcome(outcome));
+    }
     /// A signal.
     fn signal(&self, signal: SignalDelivery);
     /// Something about credentials.

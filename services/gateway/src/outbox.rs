@@ -43,9 +43,17 @@ impl Outbox {
     /// Adds frames, in order, and wakes the writer once. Where they do not fit, the session is to be closed as too
     /// slow: it will find what it missed when it is back.
     pub fn push(&self, frames: impl IntoIterator<Item = Bytes>) {
+        if let Some(waker) = self.put(frames) {
+            waker.wake();
+        }
+    }
+
+    /// As [`Outbox::push`], but leaves it to the caller to wake the writer, once it has put everything everywhere.
+    #[must_use]
+    pub(crate) fn put(&self, frames: impl IntoIterator<Item = Bytes>) -> Option<Waker> {
         let mut state = self.state.lock();
         if state.close.is_some() {
-            return;
+            return None;
         }
         for frame in frames {
             state.bytes += frame.len();
@@ -57,11 +65,7 @@ impl Outbox {
             state.frames = VecDeque::new();
             state.bytes = 0;
         }
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        state.waker.take()
     }
 
     /// Closes the session, after what waits was written; the first reason counts.

@@ -1,14 +1,19 @@
 //! A session's WebSocket: reads frames, writes what waits, closes as it should.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
+use metrics::Counter;
 use stonechat_model::{limits, now_us};
 use tokio::{
     io::AsyncReadExt as _,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, Sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -29,6 +34,10 @@ const WRITE_BUFFER_BYTES: usize = 8_192;
 const GATHER_BYTES: usize = 16_384;
 /// Control frames in a row, without a message between them.
 const CONTROL_FRAMES: u32 = 100;
+
+/// Counted with every message: looked up once.
+static FRAMES_IN: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("stonechat_gateway_frames_in_total"));
+static FRAMES_OUT: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("stonechat_gateway_frames_out_total"));
 
 type Stream = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
@@ -54,7 +63,9 @@ pub(crate) async fn serve(
         return close(stream, Close::WRONG_VERSION).await;
     };
     let session = Session::new(Arc::clone(&hub), encoding);
-    let mut connection = Connection { stream, session, hub, last_heard: Instant::now(), control_frames: 0 };
+    let last_heard = Instant::now();
+    let timer = Box::pin(sleep_until(last_heard + hub.config.hello_timeout));
+    let mut connection = Connection { stream, session, hub, last_heard, control_frames: 0, timer };
     let reason = end.run_until_cancelled(Box::pin(connection.run())).await.unwrap_or(Some(Close::GOING_AWAY));
     let Connection { stream, session, .. } = connection;
     session.end().await;
@@ -85,56 +96,60 @@ struct Connection {
     hub: Arc<Hub>,
     last_heard: Instant,
     control_frames: u32,
+    timer: Pin<Box<Sleep>>,
 }
 
 /// What a turn of a connection begins with.
 enum Turn {
     Write(Next),
     Read(Option<Result<Message, Error>>),
+    Look,
 }
 
 impl Connection {
     /// Works until the connection ends; gives why it is to be closed, if it is still there.
     async fn run(&mut self) -> Option<Close> {
-        let hello_deadline = Instant::now() + self.hub.config.hello_timeout;
+        let outbox = Arc::clone(self.session.outbox());
         loop {
-            let (deadline, late) = match self.session.is_open() {
-                true => (self.last_heard + self.hub.config.heartbeat, Close::NO_HEARTBEAT),
-                false => (hello_deadline, Close::NO_HELLO),
+            let turn = tokio::select! {
+                biased;
+                next = outbox.next(GATHER_BYTES) => Turn::Write(next),
+                message = self.stream.next() => Turn::Read(message),
+                () = self.timer.as_mut() => Turn::Look,
             };
-            let outbox = Arc::clone(self.session.outbox());
-            let turn = async {
-                tokio::select! {
-                    biased;
-                    next = outbox.next(GATHER_BYTES) => Turn::Write(next),
-                    message = self.stream.next() => Turn::Read(message),
-                }
+            let done = match turn {
+                Turn::Look => self.look_at_clock(),
+                Turn::Write(Next::Close(reason)) => return Some(reason),
+                Turn::Write(Next::Frames(frames)) => self.write(frames).await,
+                Turn::Read(message) => self.read(message).await,
             };
-            match timeout_at(deadline, turn).await {
-                Err(_) => return Some(late),
-                Ok(Turn::Write(Next::Close(reason))) => return Some(reason),
-                // A peer that neither reads nor speaks must not hold a write for ever.
-                Ok(Turn::Write(Next::Frames(frames))) => match timeout_at(deadline, self.write(frames)).await {
-                    Err(_) => return Some(late),
-                    Ok(Err(reason)) => return reason,
-                    Ok(Ok(())) => {}
-                },
-                Ok(Turn::Read(message)) => {
-                    if let Err(reason) = self.read(message).await {
-                        return reason;
-                    }
-                }
+            if let Err(reason) = done {
+                return reason;
             }
         }
+    }
+
+    /// The timer fired: is the peer late? It is set anew only then, since moving it with every message would cost
+    /// more than a needless look now and then.
+    fn look_at_clock(&mut self) -> Result<(), Option<Close>> {
+        if !self.session.is_open() {
+            return Err(Some(Close::NO_HELLO));
+        }
+        let deadline = self.last_heard + self.hub.config.heartbeat;
+        if deadline <= Instant::now() {
+            return Err(Some(Close::NO_HEARTBEAT));
+        }
+        self.timer.as_mut().reset(deadline);
+        Ok(())
     }
 
     /// Writes frames, and whatever comes while there is room, with one flush.
     async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), Option<Close>> {
         let outbox = Arc::clone(self.session.outbox());
-        metrics::counter!("stonechat_gateway_frames_out_total").increment(frames.len() as u64);
+        FRAMES_OUT.increment(frames.len() as u64);
         let encoding = self.session.encoding();
         let stream = &mut self.stream;
-        let writing = async {
+        let mut writing = std::pin::pin!(async {
             for frame in frames {
                 let message = match encoding {
                     Encoding::Protobuf => Message::Binary(frame),
@@ -143,12 +158,14 @@ impl Connection {
                 stream.feed(message).await?;
             }
             stream.flush().await
-        };
+        });
         tokio::select! {
             biased;
-            written = writing => written.map_err(|_| None),
+            written = writing.as_mut() => written.map_err(|_| None),
             // The peer does not read: nothing more can be said to it but good-bye.
             () = outbox.overflowed() => Err(Some(Close::TOO_SLOW)),
+            // A peer that neither reads nor speaks must not hold a write for ever.
+            () = tokio::time::sleep(self.hub.config.heartbeat) => Err(Some(Close::NO_HEARTBEAT)),
         }
     }
 
@@ -180,7 +197,7 @@ impl Connection {
             (Message::Close(_) | Message::Frame(_), _) => return Err(Some(Close::NORMAL)),
         };
         self.control_frames = 0;
-        metrics::counter!("stonechat_gateway_frames_in_total").increment(1);
+        FRAMES_IN.increment(1);
         match self.session.encoding().decode(bytes) {
             Ok(frame) => {
                 Box::pin(self.session.handle(frame, now_us())).await;

@@ -1,8 +1,12 @@
 //! The front: what nodes call.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use metrics::Counter;
 use prost::Message as _;
 use stonechat_errors::{Code, Error};
 use stonechat_log::{CommandLog, LogError};
@@ -16,6 +20,8 @@ use stonechat_rpc::{Control, Inboxes, Presence, RouterLink, TypingRequest};
 
 use crate::fanout::{Signals, present_users};
 
+/// Counted with every message: looked up once.
+static COMMANDS: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("stonechat_router_commands_total"));
 /// How long a node waits when the log is full.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -67,7 +73,7 @@ impl RouterLink for RouterService {
         let tenant = TenantId::parse(&command.tenant).map_err(|e| Error::invalid(format!("tenant: {e}")))?;
         let log = LogId::parse(&command.log).map_err(|e| Error::invalid(format!("conversation: {e}")))?;
         let key = LogKey { tenant, log };
-        metrics::counter!("stonechat_router_commands_total").increment(1);
+        COMMANDS.increment(1);
         self.log.append(&key, command.encode_to_vec().into()).await.map_err(|error| match error {
             LogError::Full => Error::new(Code::Unavailable, "too many commands wait").retry_after(FULL_RETRY_AFTER),
             error => {

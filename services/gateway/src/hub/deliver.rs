@@ -1,6 +1,11 @@
 //! What routers and presence tell the hub.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, LazyLock},
+    task::Waker,
+};
+
+use metrics::Counter;
 
 use stonechat_model::{ConversationId, LogId, TenantId, UserId};
 use stonechat_proto::v1::{Ack, ConversationKind, Event, TokensRevoked, event, server_frame, signal};
@@ -9,27 +14,42 @@ use stonechat_rpc::{Audience, Control, Delivery, Inbox, Outcome, SignalDelivery}
 use super::{Attached, Hub, Work, state::State};
 use crate::{close::Close, encoding::EncodedEvents};
 
+/// Counted with every message: looked up once.
+static DELIVERIES: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("stonechat_gateway_deliveries_total"));
+
+/// The writers to be woken.
+type Wakers = Vec<Waker>;
+
 impl Inbox for Hub {
     fn outcome(&self, outcome: Outcome) {
-        let Some(session) = self.state.lock().get(outcome.origin.session).cloned() else { return };
-        session.end_command();
-        match outcome.result {
-            Ok(done) => {
-                let conversation = done.log.conversation().map(ToString::to_string).unwrap_or_default();
-                let ack = Ack { id: outcome.origin.id, seq: done.seq, time_us: done.time_us, conversation };
-                session.tell(server_frame::Kind::Ack(ack));
-            }
-            Err(error) => session.refuse(outcome.origin.id, &error),
-        }
+        self.batch(Vec::new(), vec![outcome]);
     }
 
     fn deliver(&self, delivery: Delivery) {
-        let tenant = &delivery.log.tenant;
+        self.batch(vec![delivery], Vec::new());
+    }
+
+    /// Sessions are woken once everything is in their outboxes, so that each writes what it got at once.
+    fn batch(&self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>) {
+        let mut wakers = Wakers::new();
         let mut state = self.state.lock();
-        match &delivery.log.log {
-            LogId::User(user) => self.deliver_user_log(&state, tenant, user, &delivery.events),
-            LogId::Conversation(id) => self.deliver_conversation(&mut state, id, &delivery),
+        for delivery in &deliveries {
+            match &delivery.log.log {
+                LogId::User(user) => {
+                    let tenant = &delivery.log.tenant;
+                    self.deliver_user_log(&state, tenant, user, &delivery.events, &mut wakers);
+                }
+                LogId::Conversation(id) => self.deliver_conversation(&mut state, id, delivery, &mut wakers),
+            }
         }
+        for outcome in outcomes {
+            if let Some(session) = state.get(outcome.origin.session) {
+                session.end_command();
+                wakers.extend(session.outbox.put([session.encoding.encode(answer(outcome))]));
+            }
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn signal(&self, delivery: SignalDelivery) {
@@ -78,10 +98,17 @@ impl Inbox for Hub {
 }
 
 impl Hub {
-    fn deliver_user_log(&self, state: &State, tenant: &TenantId, user: &UserId, events: &[Arc<Event>]) {
+    fn deliver_user_log(
+        &self,
+        state: &State,
+        tenant: &TenantId,
+        user: &UserId,
+        events: &[Arc<Event>],
+        wakers: &mut Wakers,
+    ) {
         let mut encoded = EncodedEvents::new("", events);
         let sessions = state.of_user(&(tenant.clone(), user.clone()));
-        push(sessions.iter(), &mut encoded);
+        push(sessions.iter(), &mut encoded, wakers);
         for event in events {
             match &event.body {
                 Some(event::Body::Joined(it)) => {
@@ -103,7 +130,7 @@ impl Hub {
         }
     }
 
-    fn deliver_conversation(&self, state: &mut State, id: &ConversationId, delivery: &Delivery) {
+    fn deliver_conversation(&self, state: &mut State, id: &ConversationId, delivery: &Delivery, wakers: &mut Wakers) {
         let tenant = &delivery.log.tenant;
         let channel = (tenant.clone(), id.clone());
         let mut rest = &delivery.events[..];
@@ -115,10 +142,10 @@ impl Hub {
             match &delivery.audience {
                 Audience::Users(users) => {
                     for user in users {
-                        push(state.of_user(&(tenant.clone(), user.clone())).iter(), &mut encoded);
+                        push(state.of_user(&(tenant.clone(), user.clone())).iter(), &mut encoded, wakers);
                     }
                 }
-                Audience::Interested => push(state.of_channel(&channel), &mut encoded),
+                Audience::Interested => push(state.of_channel(&channel), &mut encoded, wakers),
             }
             let leaving = now.last().map(|event| gone(event)).unwrap_or_default();
             for user in leaving.iter().filter_map(|user| UserId::parse(user).ok()) {
@@ -140,15 +167,27 @@ impl Hub {
     }
 }
 
-/// Gives sessions the events; each is woken once.
-fn push<'a>(sessions: impl Iterator<Item = &'a Arc<Attached>>, encoded: &mut EncodedEvents<'_>) {
+/// What a command's sender is told.
+fn answer(outcome: Outcome) -> server_frame::Kind {
+    let id = outcome.origin.id;
+    match outcome.result {
+        Ok(done) => {
+            let conversation = done.log.conversation().map(ToString::to_string).unwrap_or_default();
+            server_frame::Kind::Ack(Ack { id, seq: done.seq, time_us: done.time_us, conversation })
+        }
+        Err(error) => server_frame::Kind::Error(error.to_frame(id)),
+    }
+}
+
+/// Gives sessions the events; whoever calls wakes them.
+fn push<'a>(sessions: impl Iterator<Item = &'a Arc<Attached>>, encoded: &mut EncodedEvents<'_>, wakers: &mut Wakers) {
     let mut count = 0;
     for session in sessions {
         let frames = encoded.frames(session.encoding);
         count += frames.len();
-        session.outbox.push(frames.iter().cloned());
+        wakers.extend(session.outbox.put(frames.iter().cloned()));
     }
-    metrics::counter!("stonechat_gateway_deliveries_total").increment(count as u64);
+    DELIVERIES.increment(count as u64);
 }
 
 /// The users whom an event takes out of its conversation.

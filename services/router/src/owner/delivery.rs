@@ -1,10 +1,10 @@
 //! Events and outcomes on their way to the nodes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use stonechat_model::{LogKey, UserId};
+use stonechat_model::{GatewayId, LogKey, UserId};
 use stonechat_proto::v1::{ConversationKind, Event};
-use stonechat_rpc::{Audience, Delivery, Inboxes, Outcome, Presence, Target, TargetQuery};
+use stonechat_rpc::{Audience, Delivery, Inboxes, Outcome, Presence, TargetQuery};
 
 /// Consecutive events of one log that go to the same sessions.
 #[derive(Debug)]
@@ -51,48 +51,59 @@ impl Deliverer {
         Self { presence, inboxes }
     }
 
-    /// Delivers to whoever is there. Routes are asked for here, after the events were written: who registered
-    /// later reads them from the log. Where routes cannot be had every node is told to check for itself.
-    pub async fn deliver(&self, runs: Vec<Run>) {
-        if runs.is_empty() {
-            return;
-        }
-        let query = |run: &Run| match (&run.audience, run.log.log.conversation()) {
-            (RunAudience::Users(users), _) => TargetQuery::Users(run.log.tenant.clone(), Arc::clone(users)),
-            (RunAudience::Interested, Some(id)) => TargetQuery::Channel(run.log.tenant.clone(), id.clone()),
-            (RunAudience::Interested, None) => TargetQuery::Users(run.log.tenant.clone(), Arc::from([])),
-        };
-        let queries: Vec<TargetQuery> = runs.iter().map(query).collect();
-        match self.presence.targets(&queries).await {
-            Ok(targets) => {
-                for (run, targets) in runs.iter().zip(targets) {
-                    self.deliver_run(run, targets);
+    /// Delivers to whoever is there, and gives outcomes to whoever waits for them. Routes are asked for here, after
+    /// the events were written: who registered later reads them from the log. Where routes cannot be had every node
+    /// is told to check for itself.
+    pub async fn tell(&self, runs: Vec<Run>, outcomes: Vec<Outcome>) {
+        let mut nodes: BTreeMap<GatewayId, (Vec<Delivery>, Vec<Outcome>)> = BTreeMap::new();
+        if !runs.is_empty() {
+            match self.presence.targets(&runs.iter().map(query).collect::<Vec<_>>()).await {
+                Ok(targets) => {
+                    for (run, targets) in runs.iter().zip(targets) {
+                        for target in targets {
+                            let delivery = run.delivery(target.users);
+                            nodes.entry(target.gateway).or_default().0.push(delivery);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "presence did not answer; nodes check for themselves");
+                    self.inboxes.all().iter().for_each(|inbox| inbox.unsure());
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "presence did not answer; nodes check for themselves");
-                self.inboxes.all().iter().for_each(|inbox| inbox.unsure());
-            }
         }
-    }
-
-    fn deliver_run(&self, run: &Run, targets: Vec<Target>) {
-        for Target { gateway, users } in targets {
-            let Some(inbox) = self.inboxes.get(gateway.as_str()) else { continue };
-            let audience = match run.audience {
-                RunAudience::Users(_) => Audience::Users(users),
-                RunAudience::Interested => Audience::Interested,
-            };
-            inbox.deliver(Delivery { log: run.log.clone(), kind: run.kind, events: run.events.clone(), audience });
-        }
-    }
-
-    /// Gives outcomes to whoever waits for them.
-    pub fn answer(&self, outcomes: Vec<Outcome>) {
         for outcome in outcomes {
-            if let Some(inbox) = self.inboxes.get(&outcome.origin.node) {
-                inbox.outcome(outcome);
+            match nodes.get_mut(outcome.origin.node.as_str()) {
+                Some((_, outcomes)) => outcomes.push(outcome),
+                None => {
+                    if let Ok(node) = GatewayId::parse(&outcome.origin.node) {
+                        nodes.entry(node).or_default().1.push(outcome);
+                    }
+                }
             }
         }
+        for (node, (deliveries, outcomes)) in nodes {
+            if let Some(inbox) = self.inboxes.get(node.as_str()) {
+                inbox.batch(deliveries, outcomes);
+            }
+        }
+    }
+}
+
+fn query(run: &Run) -> TargetQuery {
+    match (&run.audience, run.log.log.conversation()) {
+        (RunAudience::Users(users), _) => TargetQuery::Users(run.log.tenant.clone(), Arc::clone(users)),
+        (RunAudience::Interested, Some(id)) => TargetQuery::Channel(run.log.tenant.clone(), id.clone()),
+        (RunAudience::Interested, None) => TargetQuery::Users(run.log.tenant.clone(), Arc::from([])),
+    }
+}
+
+impl Run {
+    fn delivery(&self, users: Vec<UserId>) -> Delivery {
+        let audience = match self.audience {
+            RunAudience::Users(_) => Audience::Users(users),
+            RunAudience::Interested => Audience::Interested,
+        };
+        Delivery { log: self.log.clone(), kind: self.kind, events: self.events.clone(), audience }
     }
 }

@@ -83,8 +83,7 @@ impl Owner {
         let again = self.logs.decided_before(batch.decided_before(&self.logs)).await?;
         batch.decide(&mut self.logs, &again, self.dependencies.rules)?;
         self.write(&mut batch).await?;
-        self.deliverer.deliver(batch.take_runs()).await;
-        self.deliverer.answer(batch.take_outcomes());
+        self.deliverer.tell(batch.take_runs(), batch.take_outcomes()).await;
         let records = batch.take_records();
         if !records.is_empty() {
             self.dependencies.stream.publish(self.partition, records).await?;
