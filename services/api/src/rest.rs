@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{FromRequestParts, MatchedPath, Path, Query, Request, State},
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{delete, get, patch, post, put},
 };
+use futures::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use stonechat_errors::{Code, Error};
@@ -20,6 +21,8 @@ use crate::{caller::Caller, service::Service};
 
 /// The longest `Idempotency-Key`.
 const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Where reading a body that is too large ends.
+const DROPPED_BODY_BYTES: usize = 8 * limits::HTTP_BODY_BYTES;
 /// How long a request's body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(limits::HTTP_BODY_TIMEOUT_S);
 
@@ -115,12 +118,31 @@ fn client_id_of(caller: &Caller, parts: &Parts, key: &str) -> Result<String, Err
     Ok(id.to_string())
 }
 
+/// A body's bytes. Of one that is too large some more is read and dropped: a connection that is closed while the
+/// peer still sends is reset, and the peer never sees why.
+async fn read_bytes(body: Body) -> Result<Vec<u8>, Error> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("body broke off"))?;
+        length += chunk.len();
+        if length <= limits::HTTP_BODY_BYTES {
+            bytes.extend_from_slice(&chunk);
+        } else if length > DROPPED_BODY_BYTES {
+            break;
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if length <= limits::HTTP_BODY_BYTES {
+        return Ok(bytes);
+    }
+    Err(Error::new(Code::TooLarge, format!("body is larger than {} bytes", limits::HTTP_BODY_BYTES)))
+}
+
 async fn read_body(parts: &Parts, body: Body) -> Result<Fields, Error> {
-    let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limits::HTTP_BODY_BYTES));
-    let read = reading.await.map_err(|_| Error::new(Code::DeadlineExceeded, "body did not come in time"))?;
-    let bytes = read.map_err(|_| {
-        Error::new(Code::TooLarge, format!("body is larger than {} bytes, or broke off", limits::HTTP_BODY_BYTES))
-    })?;
+    let reading = tokio::time::timeout(BODY_TIMEOUT, read_bytes(body));
+    let bytes = reading.await.map_err(|_| Error::new(Code::DeadlineExceeded, "body did not come in time"))??;
     if bytes.is_empty() {
         return Ok(Fields::new());
     }

@@ -1,7 +1,7 @@
 //! REST.
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, body::Bytes};
+use hyper::{HeaderMap, Method, Request, body::Bytes};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -38,6 +38,28 @@ impl Rest {
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         (status, serde_json::from_slice(&bytes).unwrap_or(if text.is_empty() { Value::Null } else { text.into() }))
+    }
+
+    /// Calls with headers and a body of any kind; gives the headers too.
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (u16, HeaderMap, Value) {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if !self.credential.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.credential));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.into())).expect("a request");
+        let (parts, body) = within("answer", self.client.request(request)).await.expect("an answer").into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+        (parts.status.as_u16(), parts.headers, value)
     }
 
     pub async fn get(&self, path: &str) -> (u16, Value) {
