@@ -65,6 +65,8 @@ struct State {
     /// Nodes that stand still, with their tasks that would be ready.
     frozen: BTreeMap<Node, Vec<u64>>,
     dead: BTreeSet<Node>,
+    /// Whose task is being polled.
+    current: Option<Node>,
     steps: u64,
     is_traced: bool,
     /// Follows every choice: two runs that differ anywhere differ here.
@@ -100,6 +102,11 @@ impl Runtime {
     /// The time in microseconds since 1970.
     pub fn now_us(&self) -> i64 {
         self.state.lock().now_us
+    }
+
+    /// The node whose task runs, or ran last.
+    pub fn current(&self) -> Option<Node> {
+        self.state.lock().current
     }
 
     /// How many tasks were polled so far.
@@ -205,6 +212,7 @@ impl Runtime {
                 continue;
             }
             state.steps += 1;
+            state.current = Some(node);
             state.fingerprint = (state.fingerprint.rotate_left(7) ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let Some(task) = state.tasks.get_mut(&id) else { continue };
             task.flag.queued.store(false, Ordering::Relaxed);

@@ -6,11 +6,18 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::{executor::Runtime, random::Random};
+use parking_lot::Mutex;
+
+use crate::{
+    executor::{Node, Runtime, WORLD},
+    random::Random,
+};
 
 /// How often a thing goes wrong, in thousandths, and how long things take.
 #[derive(Debug, Clone)]
 pub struct Mix {
+    /// Whether everything is one process, which the rows die with.
+    pub is_embedded: bool,
     /// Whether the rows of a write are written all or none.
     pub rows_are_atomic: bool,
     /// Reads and writes of rows that fail.
@@ -25,6 +32,8 @@ pub struct Mix {
     pub presence_fail: u32,
     /// Calls over links that fail.
     pub call_fail: u32,
+    /// Steps within a write, a publication and the like at which the node dies or stands still.
+    pub at_step: u32,
     /// Polls between two faults of the kinds below; 0: none of them.
     pub steps_per_fault: u64,
     /// The weights of the faults that strike between two polls.
@@ -73,6 +82,7 @@ impl Mix {
     /// Nothing goes wrong.
     pub fn none() -> Self {
         Self {
+            is_embedded: false,
             rows_are_atomic: true,
             rows_fail: 0,
             rows_slow: 0,
@@ -80,6 +90,7 @@ impl Mix {
             log_rewind: 0,
             presence_fail: 0,
             call_fail: 0,
+            at_step: 0,
             steps_per_fault: 0,
             weights: [0; FAULTS],
         }
@@ -88,10 +99,12 @@ impl Mix {
     /// The mix of a seed.
     pub fn of_seed(seed: u64, atomic: Option<bool>) -> Self {
         let random = Random::new(seed, "mix");
-        let drawn_atomic = random.chance(400);
+        let is_embedded = random.chance(200) && atomic != Some(false);
+        let drawn_atomic = is_embedded || random.chance(400);
         let some = |of: u32, chance: u32| if random.chance(of) { chance } else { 0 };
         let calm = random.chance(80);
         let mut mix = Self {
+            is_embedded,
             rows_are_atomic: atomic.unwrap_or(drawn_atomic),
             rows_fail: some(500, 15),
             rows_slow: some(500, 20),
@@ -99,14 +112,23 @@ impl Mix {
             log_rewind: some(500, 400),
             presence_fail: some(400, 20),
             call_fail: some(400, 20),
-            steps_per_fault: random.between(150, 1500),
+            at_step: some(600, u32::try_from(random.between(1, 8)).unwrap_or(1)),
+            steps_per_fault: random.between(50, 1200),
             weights: [0; FAULTS],
         };
         for weight in &mut mix.weights {
             *weight = if random.chance(550) { u32::try_from(random.between(1, 10)).unwrap_or(1) } else { 0 };
         }
         if calm {
-            mix = Self { rows_fail: 0, log_fail: 0, presence_fail: 0, call_fail: 0, steps_per_fault: 0, ..mix };
+            mix = Self {
+                rows_fail: 0,
+                log_fail: 0,
+                presence_fail: 0,
+                call_fail: 0,
+                at_step: 0,
+                steps_per_fault: 0,
+                ..mix
+            };
         }
         mix
     }
@@ -143,12 +165,13 @@ pub struct Faults {
     /// What goes wrong.
     pub mix: Arc<Mix>,
     is_on: Arc<AtomicBool>,
+    struck: Arc<Mutex<Option<Node>>>,
 }
 
 impl Faults {
     /// These faults, not happening yet.
     pub fn new(runtime: Runtime, mix: Mix) -> Self {
-        Self { runtime, mix: Arc::new(mix), is_on: Arc::default() }
+        Self { runtime, mix: Arc::new(mix), is_on: Arc::default(), struck: Arc::default() }
     }
 
     /// Lets them happen, or not.
@@ -166,6 +189,18 @@ impl Faults {
         self.are_on() && random.chance(per_mille)
     }
 
+    /// A step at which the node whose task runs may be struck, once the task gives way.
+    pub fn step(&self, random: &Random) {
+        if self.strikes(random, self.mix.at_step) {
+            *self.struck.lock() = self.runtime.current().filter(|node| *node != WORLD);
+        }
+    }
+
+    /// The node that was struck at a step.
+    pub fn take_struck(&self) -> Option<Node> {
+        self.struck.lock().take()
+    }
+
     /// How an operation fares that fails so often.
     pub fn fate(&self, random: &Random, per_mille: u32) -> Fate {
         match self.strikes(random, per_mille) {
@@ -177,6 +212,7 @@ impl Faults {
 
     /// Waits as long as a call takes, now and then much longer.
     pub async fn latency(&self, random: &Random, slow: u32) {
+        self.step(random);
         let slow = self.strikes(random, slow);
         let us = match random.below(4) {
             _ if slow => random.between(20_000, 3_000_000),

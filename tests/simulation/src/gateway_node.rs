@@ -8,12 +8,11 @@ use stonechat_auth::Verifier;
 use stonechat_gateway::{Encoding, GatewayConfig, Hub, HubDependencies, Next, Rules, Session};
 use stonechat_model::GatewayId;
 use stonechat_rows::Rows;
-use stonechat_rpc::Presence;
+use stonechat_rpc::{Inbox, Presence, RouterLink};
 
 use crate::{
     bell::Bell,
     executor::{Node, Runtime},
-    faults::Faults,
     links::{Links, SimRouterLink},
     wire::Wire,
 };
@@ -31,8 +30,6 @@ const GATHER_BYTES: usize = 16_384;
 pub struct GatewayWorld {
     /// The executor.
     pub runtime: Runtime,
-    /// What goes wrong.
-    pub faults: Faults,
     /// The rows.
     pub rows: Arc<dyn Rows>,
     /// Presence.
@@ -55,28 +52,41 @@ pub struct GatewayNode {
     wires: Arc<Mutex<Vec<Wire>>>,
 }
 
-/// Starts a gateway.
+/// Starts a gateway as a process of its own.
 pub fn start(world: &GatewayWorld, id: &GatewayId) -> GatewayNode {
-    let GatewayWorld { runtime, rows, presence, links, rules, .. } = world.clone();
-    let node = runtime.new_node();
+    let node = world.runtime.new_node();
+    let link = Arc::new(SimRouterLink { links: world.links.clone(), endpoint: id.clone() });
+    let gateway = start_on(world, node, id, link, Arc::clone(&world.presence));
+    world.links.add_endpoint(id, node, gateway.inbox());
+    gateway
+}
+
+/// Starts a gateway on a node, with its way to routers.
+pub fn start_on(
+    world: &GatewayWorld,
+    node: Node,
+    id: &GatewayId,
+    link: Arc<dyn RouterLink>,
+    presence: Arc<dyn Presence>,
+) -> GatewayNode {
+    let (runtime, rows) = (world.runtime.clone(), Arc::clone(&world.rows));
     let sleeping = runtime.clone();
     let dependencies = HubDependencies {
         verifier: Arc::new(Verifier::new(Arc::clone(&rows))),
         rows,
         presence,
-        link: Arc::new(SimRouterLink { links: links.clone(), endpoint: id.clone() }),
+        link,
         sleep: Arc::new(move |time: Duration| Box::pin(sleeping.sleep(u64::try_from(time.as_micros()).unwrap_or(0)))),
     };
-    let hub = Hub::new(GatewayConfig::new(id.clone()), dependencies, rules);
+    let hub = Hub::new(GatewayConfig::new(id.clone()), dependencies, world.rules);
     let gateway = GatewayNode {
         node,
         runtime: runtime.clone(),
-        hub: Arc::clone(&hub),
+        hub,
         is_ready: Arc::default(),
         ready: Arc::default(),
         wires: Arc::default(),
     };
-    links.add_endpoint(id, node, Arc::clone(&hub) as _);
     runtime.spawn(node, keep_up(gateway.clone()));
     gateway
 }
@@ -106,6 +116,11 @@ async fn keep_up(gateway: GatewayNode) {
 }
 
 impl GatewayNode {
+    /// Where routers tell it things.
+    pub fn inbox(&self) -> Arc<dyn Inbox> {
+        Arc::clone(&self.hub) as _
+    }
+
     /// Takes a connection.
     pub fn connect(&self, wire: Wire) {
         self.wires.lock().push(wire.clone());

@@ -4,6 +4,7 @@ pub mod api_node;
 pub mod bell;
 pub mod client_node;
 pub mod command_line;
+pub mod embedded_node;
 pub mod executor;
 pub mod faults;
 pub mod gateway_node;

@@ -71,7 +71,8 @@ pub fn start(world: &RouterWorld, id: &GatewayId) -> Node {
     node
 }
 
-async fn own_partitions(runtime: Runtime, node: Node, log: Arc<dyn CommandLog>, owner: OwnerDependencies) {
+/// Owns what partitions the node is given.
+pub async fn own_partitions(runtime: Runtime, node: Node, log: Arc<dyn CommandLog>, owner: OwnerDependencies) {
     loop {
         match log.claim().await {
             Ok(source) => runtime.spawn(node, own(runtime.clone(), source, owner.clone())),
@@ -88,7 +89,13 @@ async fn own(runtime: Runtime, mut source: Box<dyn CommandSource>, dependencies:
     }
 }
 
-async fn follow_events(runtime: Runtime, node: Node, stream: Arc<dyn EventStream>, dependencies: FanoutDependencies) {
+/// Follows what partitions of the event stream the node is given.
+pub async fn follow_events(
+    runtime: Runtime,
+    node: Node,
+    stream: Arc<dyn EventStream>,
+    dependencies: FanoutDependencies,
+) {
     loop {
         match stream.claim(CONSUMERS[0]).await {
             Ok(source) => runtime.spawn(node, follow(runtime.clone(), source, dependencies.clone())),

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -33,6 +33,7 @@ type Tables = BTreeMap<&'static str, BTreeMap<Vec<u8>, Stored>>;
 struct Disk {
     tables: Mutex<Tables>,
     has_versions: AtomicBool,
+    writes: AtomicUsize,
     faults: Faults,
     random: Random,
 }
@@ -49,6 +50,7 @@ fn unavailable() -> RowsError {
 
 impl Disk {
     fn apply(&self, put: &Put) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
         let now_us = self.faults.runtime.now_us();
         let ttl = put.ttl.map(|ttl| i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX));
         let expires_us = ttl.map(|ttl| now_us.saturating_add(ttl));
@@ -107,9 +109,10 @@ impl Drop for InFlight {
         if puts.is_empty() {
             return;
         }
-        match self.disk.random.below(3) {
-            0 => puts.iter().for_each(|put| self.disk.apply(put)),
-            1 => {
+        let kinds = if self.disk.faults.mix.is_embedded { 2 } else { 3 };
+        match (kinds, self.disk.random.below(kinds)) {
+            (_, 0) => puts.iter().for_each(|put| self.disk.apply(put)),
+            (3, 1) => {
                 let (disk, after_us) = (Arc::clone(&self.disk), self.disk.random.between(1_000, 4_000_000));
                 let runtime = disk.faults.runtime.clone();
                 let sleep = runtime.sleep(after_us);
@@ -128,12 +131,25 @@ impl SimRows {
     pub fn new(seed: u64, faults: Faults) -> Self {
         let random = Random::new(seed, "rows");
         let has_versions = AtomicBool::new(true);
-        Self { disk: Arc::new(Disk { tables: Mutex::default(), has_versions, faults, random }) }
+        Self {
+            disk: Arc::new(Disk {
+                tables: Mutex::default(),
+                has_versions,
+                writes: AtomicUsize::new(0),
+                faults,
+                random,
+            }),
+        }
     }
 
     /// Breaks the version rule: the last write wins.
     pub fn break_versions(&self) {
         self.disk.has_versions.store(false, Ordering::Relaxed);
+    }
+
+    /// How many rows were written so far.
+    pub fn writes(&self) -> usize {
+        self.disk.writes.load(Ordering::Relaxed)
     }
 
     /// Writes at once.
@@ -188,6 +204,7 @@ impl SimRows {
                 return Err(unavailable());
             }
             in_flight.land();
+            self.disk.faults.step(&self.disk.random);
         }
         self.latency().await;
         if fate == Fate::Done { Ok(()) } else { Err(unavailable()) }

@@ -151,7 +151,9 @@ pub fn run(options: Options) -> Outcome {
     }
     let truth = Truth::read(&world.rows);
     faults.extend(world.history.check(&truth));
-    faults.extend(reference::differences(&world.commands, &world.rows));
+    if !world.faults.mix.is_embedded {
+        faults.extend(reference::differences(&world.commands, &world.rows));
+    }
     let events = truth.conversations.values().map(|log| log.events.len()).sum::<usize>()
         + truth.users.values().map(|log| log.events.len()).sum::<usize>();
     faults.extend(clients::check(&world.devices, &truth));
@@ -172,6 +174,9 @@ fn storm(world: &mut World, seed: u64, is_over: impl Fn() -> bool) {
     world.faults.turn(true);
     let mut strikes_at = next(0);
     while !is_over() && world.runtime.steps() < STORM_STEPS && world.runtime.step() != Step::Idle {
+        if let Some(node) = world.faults.take_struck() {
+            world.strike_node(node);
+        }
         if world.runtime.steps() >= strikes_at {
             strikes_at = next(world.runtime.steps());
             if let Some(fault) = mix.draw(&random) {
@@ -184,7 +189,7 @@ fn storm(world: &mut World, seed: u64, is_over: impl Fn() -> bool) {
 /// Runs without faults until everything is answered and followed up, and nothing was appended for a while.
 fn settle(world: &World, is_over: impl Fn() -> bool) -> bool {
     let (until, until_us) = (world.runtime.steps() + CALM_STEPS, world.runtime.now_us() + CALM_US);
-    let appended = || world.commands.len() + world.events.len();
+    let appended = || world.commands.len() + world.events.len() + world.rows.writes();
     let mut quiet_since = (0, appended());
     while world.runtime.steps() < until && world.runtime.now_us() < until_us {
         let is_busy = !is_over()

@@ -14,6 +14,7 @@ use stonechat_rows::{Put, tables};
 use crate::{
     api_node::{Api, TENANT},
     client_node::{self, ClientWorld, Device},
+    embedded_node::{self, Names},
     executor::{Node, Runtime, WORLD},
     faults::{Fault, Faults, Mix},
     gateway_node::{self, GatewayNode, GatewayWorld},
@@ -148,7 +149,6 @@ impl World {
         };
         let gateways_of = GatewayWorld {
             runtime: runtime.clone(),
-            faults: faults.clone(),
             rows: Arc::new(rows.clone()),
             presence: Arc::new(presence.clone()),
             links: links.clone(),
@@ -185,6 +185,9 @@ impl World {
 
     /// Starts what is missing.
     pub fn complete(&mut self) {
+        if self.faults.mix.is_embedded {
+            return self.complete_embedded();
+        }
         while self.routers.len() < self.size.routers {
             // A name of its own for each life: an answer for a former life must find nobody.
             let id = self.name("router");
@@ -193,6 +196,15 @@ impl World {
         while self.gateways.lock().len() < self.size.gateways {
             let id = self.name("gateway");
             self.gateways.lock().push(gateway_node::start(&self.gateways_of, &id));
+        }
+    }
+
+    fn complete_embedded(&mut self) {
+        if self.routers.is_empty() {
+            let names = Names { router: self.name("router"), gateway: self.name("gateway") };
+            let (routers, gateways) = (&self.routers_of, &self.gateways_of);
+            let node = embedded_node::start(routers, gateways, self.size.partitions, names, &self.gateways);
+            self.routers.push(node);
         }
     }
 
@@ -233,15 +245,25 @@ impl World {
     pub fn strike(&mut self, fault: Fault) {
         self.runtime.trace(|| format!("{fault:?} strikes"));
         match fault {
-            Fault::CrashRouter => self.crash_router(),
-            Fault::CrashGateway => self.crash_gateway(),
+            Fault::CrashRouter => match self.some_router() {
+                Some(node) => self.crash_router(node),
+                None => self.complete(),
+            },
+            Fault::CrashGateway => match self.some_gateway() {
+                Some(node) => self.crash_gateway(node),
+                None => self.complete(),
+            },
             Fault::Disconnect => {
                 let arriving = self.random.index(4);
                 self.random.pick(&self.devices).into_iter().for_each(|device| device.disconnect(arriving));
             }
             Fault::Rebalance => self.commands.revoke(OWNERS, self.some_partition()),
             Fault::RebalanceStream => self.events.revoke(CONSUMERS[0], self.some_partition()),
-            Fault::Freeze => self.freeze(),
+            Fault::Freeze => {
+                let (routers, loses) = (self.random.chance(600), self.random.chance(700));
+                let node = if routers { self.some_router() } else { self.some_gateway() };
+                node.into_iter().for_each(|node| self.freeze(node, loses));
+            }
             Fault::BreakLink => self.links.break_one(),
             Fault::Forget => self.presence.forget(),
         }
@@ -251,11 +273,29 @@ impl World {
         u32::try_from(self.random.below(u64::from(self.size.partitions))).unwrap_or(0)
     }
 
-    fn crash_router(&mut self) {
-        if self.routers.is_empty() {
-            return self.complete();
+    /// A node is struck in the middle of something: it dies, or stands still and is taken for dead.
+    pub fn strike_node(&mut self, node: Node) {
+        self.runtime.trace(|| format!("{node:?} is struck"));
+        if self.random.chance(400) {
+            self.freeze(node, true);
+        } else if self.routers.contains(&node) {
+            self.crash_router(node);
+        } else if self.gateways.lock().iter().any(|gateway| gateway.node == node) {
+            self.crash_gateway(node);
         }
-        let node = self.routers.swap_remove(self.random.index(self.routers.len()));
+    }
+
+    fn some_router(&self) -> Option<Node> {
+        self.random.pick(&self.routers).copied()
+    }
+
+    fn some_gateway(&self) -> Option<Node> {
+        self.random.pick(&self.gateways.lock()).map(|gateway| gateway.node)
+    }
+
+    fn crash_router(&mut self, node: Node) {
+        self.routers.retain(|other| *other != node);
+        self.forget_gateway(node);
         self.runtime.kill(node);
         self.runtime.trace(|| format!("{node:?} died"));
         self.commands.node_died(node);
@@ -266,31 +306,35 @@ impl World {
         }
     }
 
-    fn crash_gateway(&mut self) {
-        let crashed = {
-            let mut gateways = self.gateways.lock();
-            let index = self.random.index(gateways.len());
-            (!gateways.is_empty()).then(|| gateways.swap_remove(index))
-        };
-        if let Some(gateway) = crashed {
-            self.runtime.kill(gateway.node);
-            self.runtime.trace(|| format!("{:?} died", gateway.node));
-            self.links.node_died(gateway.node);
-            gateway.died(self.random.index(4));
+    fn crash_gateway(&mut self, node: Node) {
+        if self.faults.mix.is_embedded {
+            return self.crash_router(node);
         }
+        self.forget_gateway(node);
+        self.runtime.kill(node);
+        self.runtime.trace(|| format!("{node:?} died"));
+        self.links.node_died(node);
         if self.random.chance(700) {
             self.complete();
         }
     }
 
+    /// Breaks the connections of the gateway on a node, if there is one.
+    fn forget_gateway(&self, node: Node) {
+        let dead: Vec<GatewayNode> = {
+            let mut gateways = self.gateways.lock();
+            let (dead, alive) = gateways.drain(..).partition(|gateway| gateway.node == node);
+            *gateways = alive;
+            dead
+        };
+        dead.iter().for_each(|gateway| gateway.died(self.random.index(4)));
+    }
+
     /// A node stands still; what it holds may be given to others meanwhile.
-    fn freeze(&self) {
-        let gateways = self.gateways.lock().iter().map(|gateway| gateway.node).collect::<Vec<_>>();
-        let nodes = [&self.routers[..], &gateways].concat();
-        let Some(node) = self.random.pick(&nodes).copied() else { return };
+    fn freeze(&self, node: Node, loses: bool) {
         self.runtime.freeze(node);
         let (runtime, commands, events) = (self.runtime.clone(), self.commands.clone(), self.events.clone());
-        let (loses, first_us) = (self.random.chance(700), self.random.between(1_000, 3_000_000));
+        let first_us = self.random.between(1_000, 3_000_000);
         let second_us = self.random.between(1_000, 3_000_000);
         self.runtime.spawn(WORLD, async move {
             runtime.sleep(first_us).await;

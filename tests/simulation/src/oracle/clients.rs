@@ -1,6 +1,6 @@
 //! What devices saw, against what is durable.
 
-use stonechat_proto::v1::{Event, Message, event::Body};
+use stonechat_proto::v1::{Edited, Event, Message, event::Body};
 
 use super::truth::Truth;
 use crate::client_node::{Device, Seen};
@@ -61,7 +61,7 @@ fn is_beginning(seen: &[(Event, i64)], all: &[Event], is_recalled: impl Fn(u64) 
     for (index, (event, _)) in seen.iter().enumerate() {
         match all.get(index) {
             Some(truth) if truth == event => {}
-            Some(truth) if is_recalled(truth.seq) && *event == without_content(truth) => {}
+            Some(truth) if is_recalled(said_of(truth)) && *event == without_content(truth) => {}
             Some(truth) => return Err(format!("saw {event:?}, the log has {truth:?}")),
             None => return Err(format!("saw {event:?}, the log ends before")),
         }
@@ -69,9 +69,18 @@ fn is_beginning(seen: &[(Event, i64)], all: &[Event], is_recalled: impl Fn(u64) 
     Ok(())
 }
 
+/// The message whose words the event holds.
+fn said_of(event: &Event) -> u64 {
+    match &event.body {
+        Some(Body::Edited(it)) => it.target,
+        _ => event.seq,
+    }
+}
+
 fn without_content(event: &Event) -> Event {
     let body = match &event.body {
         Some(Body::Message(_)) => Some(Body::Message(Message::default())),
+        Some(Body::Edited(it)) => Some(Body::Edited(Edited { target: it.target, content: None })),
         other => other.clone(),
     };
     Event { body, ..event.clone() }
