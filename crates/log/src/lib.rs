@@ -6,6 +6,8 @@
 //! and the event stream is rows, written in the same batch as the events.
 
 mod commands;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod stream;
 
 pub use commands::{EmbeddedCommandLog, QueueBounds, next_generation};

@@ -1,7 +1,11 @@
 //! The embedded event stream: rows, written in the same batch as the events they tell of.
 //!
 //! The owner of a partition is its only writer: it enlists records, has them written with the events, and
-//! publishes them, one batch after the other. An offset that was enlisted and never written stays empty.
+//! publishes them, one batch after the other. An owner that goes away in between leaves records that nobody
+//! knows to be written; consumers find them in the rows or pass over the gap.
+//!
+//! Offsets only grow, also when every record of a partition has expired: a ceiling that no offset exceeds is
+//! stored ahead of them, and the first offset after a start is above it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,13 +19,21 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use stonechat_model::{LogKey, limits};
 use stonechat_proto::internal::v1::CounterRow;
-use stonechat_rows::{Put, Rows, tables};
+use stonechat_rows::{Key, Put, Rows, tables};
 use tokio::sync::Notify;
 
 use crate::{EventStream, LogError, StreamItem, StreamSource};
 
 /// Published records of a partition that are kept in memory for consumers that keep up.
 const TAIL_RECORDS: usize = 4_096;
+/// Bytes of these records.
+const TAIL_BYTES: usize = 4 << 20;
+/// Offsets that are reserved with one row.
+const RESERVED_OFFSETS: u64 = 1 << 16;
+/// The name that ceilings of offsets are kept under, beside the consumers'; no consumer has it.
+const CEILING: &str = "";
+/// The counter of partitions that hold or held records.
+const PARTITIONS: &str = "stream-partitions";
 
 /// An event stream in the rows.
 pub struct EmbeddedEventStream {
@@ -40,55 +52,126 @@ struct Partition {
 struct State {
     /// The offset of the next record.
     next: u64,
+    /// The ceiling that is written; no offset above it becomes visible before a greater one is.
+    ceiling: u64,
+    /// The ceiling that is enlisted, not yet published.
+    next_ceiling: u64,
     /// Every record up to here is written.
     visible: u64,
     /// Enlisted, not yet published.
     enlisted: Vec<StreamItem>,
-    /// The newest published records, in order.
+    /// The newest published records, in order: every one after `tail_from`.
     tail: VecDeque<StreamItem>,
+    tail_bytes: usize,
+    tail_from: u64,
+}
+
+impl State {
+    /// Forgets what was enlisted and not published. It may be written, so consumers have to look for it.
+    fn abandon(&mut self) {
+        if self.enlisted.is_empty() {
+            return;
+        }
+        self.enlisted.clear();
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.tail_from = self.next - 1;
+    }
+
+    fn publish(&mut self) {
+        self.ceiling = self.ceiling.max(self.next_ceiling);
+        for item in std::mem::take(&mut self.enlisted) {
+            self.visible = item.offset;
+            self.tail_bytes += item.payload.len();
+            self.tail.push_back(item);
+        }
+        while self.tail.len() > TAIL_RECORDS || self.tail_bytes > TAIL_BYTES {
+            let Some(oldest) = self.tail.pop_front() else { break };
+            self.tail_bytes -= oldest.payload.len();
+            self.tail_from = oldest.offset;
+        }
+    }
 }
 
 impl EmbeddedEventStream {
-    /// The stream in these rows. Everything that was written before is visible.
+    /// The stream in these rows. Everything that was written before is visible, also in partitions beyond
+    /// `partitions` that an earlier start had.
     pub async fn open(rows: Arc<dyn Rows>, partitions: u32) -> Result<Arc<Self>, LogError> {
         let mut opened = Vec::new();
-        for partition in 0..partitions.max(1) {
+        for partition in 0..all_partitions(rows.as_ref(), partitions.max(1)).await? {
             let newest = rows.range(tables::stream_range(partition, 0, true, 1)).await?;
-            let visible = newest.first().map_or(0, |row| row.key.number(1));
-            let state = State { next: visible + 1, visible, enlisted: Vec::new(), tail: VecDeque::new() };
+            let newest = newest.first().map_or(0, |row| row.key.number(1));
+            let visible = newest.max(position(rows.as_ref(), CEILING, partition).await?);
+            let state = State {
+                next: visible + 1,
+                ceiling: visible,
+                next_ceiling: visible,
+                visible,
+                enlisted: Vec::new(),
+                tail: VecDeque::new(),
+                tail_bytes: 0,
+                tail_from: visible,
+            };
             opened.push(Arc::new(Partition { state: Mutex::new(state), published: Notify::new() }));
         }
         Ok(Arc::new(Self { rows, partitions: opened, free: Arc::default(), freed: Arc::default() }))
     }
 }
 
+/// How many partitions there are or ever were.
+async fn all_partitions(rows: &dyn Rows, partitions: u32) -> Result<u32, LogError> {
+    let key = tables::counter(PARTITIONS);
+    loop {
+        let present = read(rows, key.clone()).await?;
+        if present >= u64::from(partitions) {
+            return Ok(u32::try_from(present).unwrap_or(partitions));
+        }
+        let put = position_put(key.clone(), u64::from(partitions));
+        if rows.compare_and_set(put, (present > 0).then_some(present)).await? {
+            return Ok(partitions);
+        }
+    }
+}
+
+async fn position(rows: &dyn Rows, consumer: &str, partition: u32) -> Result<u64, LogError> {
+    read(rows, tables::stream_position(consumer, partition)).await
+}
+
+/// A number that is its row's version; 0 where there is none.
+async fn read(rows: &dyn Rows, key: Key) -> Result<u64, LogError> {
+    let found = rows.get(&[key]).await?.into_iter().flatten().next();
+    Ok(found.map_or(0, |row| row.version))
+}
+
+fn position_put(key: Key, value: u64) -> Put {
+    Put { key, value: CounterRow { value }.encode_to_vec().into(), version: value, ttl: None }
+}
+
 #[async_trait]
 impl EventStream for EmbeddedEventStream {
     fn enlist(&self, partition: u32, records: &[(LogKey, Bytes)]) -> Vec<Put> {
         let mut state = self.partitions[partition as usize].state.lock();
-        // What an attempt before enlisted and did not publish was not written, or is enlisted again now.
-        state.enlisted.clear();
-        let mut puts = Vec::with_capacity(records.len());
+        state.abandon();
+        let mut puts = Vec::with_capacity(records.len() + 1);
+        let last = state.next + records.len() as u64 - 1;
+        if last > state.ceiling {
+            state.next_ceiling = last + RESERVED_OFFSETS;
+            puts.push(position_put(tables::stream_position(CEILING, partition), state.next_ceiling));
+        }
         for (_, payload) in records {
             let offset = state.next;
             state.next += 1;
             state.enlisted.push(StreamItem { offset, payload: payload.clone() });
             let ttl = Some(Duration::from_secs(limits::STREAM_TTL_S));
-            puts.push(Put { key: tables::stream(partition, offset), value: payload.clone(), version: offset, ttl });
+            // Each is written once, so its version says nothing.
+            puts.push(Put { key: tables::stream(partition, offset), value: payload.clone(), version: 0, ttl });
         }
         puts
     }
 
     async fn publish(&self, partition: u32, _: Vec<(LogKey, Bytes)>) -> Result<(), LogError> {
         let partition = &self.partitions[partition as usize];
-        {
-            let mut state = partition.state.lock();
-            let enlisted = std::mem::take(&mut state.enlisted);
-            state.visible = enlisted.last().map_or(state.visible, |item| item.offset);
-            state.tail.extend(enlisted);
-            let excess = state.tail.len().saturating_sub(TAIL_RECORDS);
-            state.tail.drain(..excess);
-        }
+        partition.state.lock().publish();
         partition.published.notify_waiters();
         Ok(())
     }
@@ -102,6 +185,7 @@ impl EventStream for EmbeddedEventStream {
             }
             freed.await;
         };
+        // Made before the read, so that a failure or cancellation frees the partition again.
         let mut source = EmbeddedStreamSource {
             consumer: consumer.to_owned(),
             partition,
@@ -111,9 +195,7 @@ impl EventStream for EmbeddedEventStream {
             freed: Arc::clone(&self.freed),
             read: 0,
         };
-        let key = tables::stream_position(consumer, partition);
-        let position = self.rows.get(&[key]).await?.into_iter().flatten().next();
-        source.read = position.map_or(0, |row| row.version);
+        source.read = position(self.rows.as_ref(), consumer, partition).await?;
         Ok(Box::new(source))
     }
 }
@@ -145,11 +227,10 @@ impl EmbeddedStreamSource {
         if state.visible <= self.read {
             return Next::Nothing;
         }
-        // The tail has everything after its first record, so it serves whoever has read up to there.
-        let begin = state.tail.partition_point(|item| item.offset <= self.read);
-        if begin == 0 && state.tail.front().is_none_or(|first| first.offset > self.read + 1) {
+        if self.read < state.tail_from {
             return Next::Rows(state.visible);
         }
+        let begin = state.tail.partition_point(|item| item.offset <= self.read);
         Next::Items(state.tail.range(begin..).take(max_items).cloned().collect())
     }
 
@@ -168,6 +249,7 @@ impl StreamSource for EmbeddedStreamSource {
     }
 
     async fn next_batch(&mut self, max_items: usize) -> Result<Option<Vec<StreamItem>>, LogError> {
+        let max_items = max_items.max(1);
         loop {
             let stream = Arc::clone(&self.stream);
             let published = stream.published.notified();
@@ -177,7 +259,7 @@ impl StreamSource for EmbeddedStreamSource {
                 Next::Rows(visible) => {
                     let items = self.from_rows(visible, max_items).await?;
                     if items.is_empty() {
-                        // Everything up to there has expired.
+                        // Everything up to there has expired or was never written.
                         self.read = visible;
                         continue;
                     }
@@ -193,9 +275,8 @@ impl StreamSource for EmbeddedStreamSource {
     }
 
     async fn commit(&mut self, offset: u64) -> Result<(), LogError> {
-        let value = CounterRow { value: offset }.encode_to_vec().into();
         let key = tables::stream_position(&self.consumer, self.partition);
-        Ok(self.rows.write(vec![Put { key, value, version: offset, ttl: None }]).await?)
+        Ok(self.rows.write(vec![position_put(key, offset)]).await?)
     }
 }
 

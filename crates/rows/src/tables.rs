@@ -50,7 +50,7 @@ pub static KEYS: Table = table("keys", &[text("key")], &[]);
 pub static TENANT_KEYS: Table = table("tenant_keys", &[text("tenant")], &[text("key")]);
 /// Numbers counted up. Value: `CounterRow`; by compare-and-set.
 pub static COUNTERS: Table = table("counters", &[text("name")], &[]);
-/// The embedded event stream. Value: `StreamRecord`; version: the offset; expires after [`limits::STREAM_TTL_S`].
+/// The embedded event stream. Value: `StreamRecord`; version: 0, written once; expires after [`limits::STREAM_TTL_S`].
 pub static STREAM: Table = expiring("stream", &[number("partition")], &[number("offset")]);
 /// How far consumers of the embedded event stream are. Value: `CounterRow`; version: the offset.
 pub static STREAM_POSITIONS: Table = table("stream_positions", &[text("consumer")], &[number("partition")]);
