@@ -58,7 +58,11 @@ fn allowed_without_reason(path: &str, tokens: &[TokenTree]) -> Vec<Violation> {
     let mut found = Vec::new();
     for (place, token) in tokens.iter().enumerate() {
         let TokenTree::Group(group) = token else { continue };
-        let attribute = place > 0 && (is_punct(&tokens[place - 1], '#') || is_punct(&tokens[place - 1], '!'));
+        let attribute = match tokens.get(..place) {
+            Some([.., hash, bang]) if is_punct(bang, '!') => is_punct(hash, '#'),
+            Some([.., hash]) => is_punct(hash, '#'),
+            _ => false,
+        };
         let mut inside = group.stream().into_iter();
         let allows = inside.next().is_some_and(|first| is_ident(&first, "allow") || is_ident(&first, "expect"));
         let reason = || flat(group.stream()).iter().any(|token| is_ident(token, "reason"));
@@ -180,6 +184,7 @@ mod tests {
         assert_eq!(lines(CODE, "#[allow(dead_code)]\nstruct A;"), [1]);
         assert_eq!(lines(CODE, "#![allow(dead_code)]"), [1]);
         assert_eq!(lines(CODE, "#[expect(dead_code)]\nstruct A;"), [1]);
+        assert_eq!(lines(CODE, "fn f() { assert!(expect(a)); }"), NONE);
         assert_eq!(lines(CODE, "#[allow(dead_code, reason = \"made\")]\nstruct A;"), NONE);
     }
 }
