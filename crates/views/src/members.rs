@@ -12,6 +12,8 @@ use crate::{List, Views, decode, unavailable};
 
 /// Members of a page where the caller does not say.
 const DEFAULT_PAGE_MEMBERS: usize = 100;
+/// Reads for one page of members; one among many who left is shorter than was asked for.
+const PAGE_READS: usize = 20;
 
 impl Views {
     /// A page of a conversation's members with their marks, in the order of their ids. The marks of others are
@@ -29,12 +31,17 @@ impl Views {
         let receipts = access.head.settings.as_ref().is_some_and(|settings| settings.read_receipts());
         let mut items = Vec::new();
         let mut from = from.map(str::to_owned);
+        let mut reads = 0;
         // Those who left keep their rows, so a page of members may take several reads.
-        let next = loop {
+        let next = 'reading: loop {
+            reads += 1;
             let range = tables::members(tenant, conversation, from.as_deref(), size + 1);
             let mut rows = self.rows.range(range).await.map_err(unavailable)?;
             let next = if rows.len() > size { rows.pop().map(|row| row.key.text(2).to_owned()) } else { None };
             for row in &rows {
+                if items.len() == size {
+                    break 'reading Some(row.key.text(2).to_owned());
+                }
                 let member: MemberRow = decode(row)?;
                 if member.role() != Role::Unspecified {
                     items.push(Member {
@@ -46,7 +53,7 @@ impl Views {
                     });
                 }
             }
-            if next.is_none() || items.len() >= size {
+            if next.is_none() || items.len() == size || reads == PAGE_READS {
                 break next;
             }
             from = next;
