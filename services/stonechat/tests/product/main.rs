@@ -1,4 +1,5 @@
 //! The product as its users and its enemies meet it: every test runs the real binary.
+#![expect(clippy::large_futures, reason = "a test has a stack to itself")]
 
 mod api;
 mod crash;
