@@ -120,14 +120,7 @@ fn json_shape() -> Vec<(&'static str, &'static str)> {
         shape.push((path, TIME));
         shape.push((path, Box::leak(format!("#[serde(rename = \"{name}\")]").into_boxed_str())));
     }
-    for path in [
-        "Event.body",
-        "Action.kind",
-        "ClientFrame.kind",
-        "ServerFrame.kind",
-        "Signal.kind",
-        "Command.action",
-    ] {
+    for path in ["Event.body", "Action.kind", "ClientFrame.kind", "ServerFrame.kind", "Signal.kind", "Command.action"] {
         shape.push((path, "#[serde(flatten)]"));
     }
     for (path, module) in [

@@ -234,7 +234,7 @@ impl EmbeddedStreamSource {
         Next::Items(state.tail.range(begin..).take(max_items).cloned().collect())
     }
 
-    async fn from_rows(&self, visible: u64, max_items: usize) -> Result<Vec<StreamItem>, LogError> {
+    async fn read_rows(&self, visible: u64, max_items: usize) -> Result<Vec<StreamItem>, LogError> {
         let limit = max_items.min(limits::RANGE_ROWS);
         let rows = self.rows.range(tables::stream_range(self.partition, self.read + 1, false, limit)).await?;
         let items = rows.into_iter().map(|row| StreamItem { offset: row.key.number(1), payload: row.value });
@@ -257,7 +257,7 @@ impl StreamSource for EmbeddedStreamSource {
                 Next::Items(items) => items,
                 Next::Nothing => Vec::new(),
                 Next::Rows(visible) => {
-                    let items = self.from_rows(visible, max_items).await?;
+                    let items = self.read_rows(visible, max_items).await?;
                     if items.is_empty() {
                         // Everything up to there has expired or was never written.
                         self.read = visible;

@@ -1,5 +1,4 @@
 //! The embedded command log passes the suite of every command log.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{
     Arc,

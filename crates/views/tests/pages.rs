@@ -1,4 +1,5 @@
 //! What readers see of rows that were written as the router writes them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

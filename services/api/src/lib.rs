@@ -1,6 +1,6 @@
 //! Tenants' and the operator's API: REST and gRPC on one port, one implementation below both.
 //!
-//! [`service`] holds the operations, typed by the messages of `proto/stonechat/v1/api.proto`. `rest` and `grpc` only
+//! `service` holds the operations, typed by the messages of `proto/stonechat/v1/api.proto`. `rest` and `grpc` only
 //! find out who calls, fill the request in, and write the answer.
 
 mod caller;

@@ -112,7 +112,7 @@ impl Mix {
             log_rewind: some(500, 400),
             presence_fail: some(400, 20),
             call_fail: some(400, 20),
-            at_step: some(600, u32::try_from(random.between(1, 8)).unwrap_or(1)),
+            at_step: some(600, *random.pick(&[2, 8, 20]).unwrap_or(&2)),
             steps_per_fault: random.between(50, 1200),
             weights: [0; FAULTS],
         };

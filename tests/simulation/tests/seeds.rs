@@ -1,5 +1,6 @@
 //! A share of the seeds, and that the simulation notices each rule that is broken.
 //! `cargo run --release -p stonechat-simulation -- --seeds 0..10000` runs more of them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -38,6 +38,9 @@ pub struct CommandLogUnderTest {
     pub guard: Box<dyn Any + Send>,
 }
 
+/// Opens an event stream again.
+pub type Reopen = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Arc<dyn EventStream>> + Send>> + Send + Sync>;
+
 /// An event stream to be tested.
 pub struct EventStreamUnderTest {
     /// The stream; it has nothing in its partitions.
@@ -47,7 +50,7 @@ pub struct EventStreamUnderTest {
     /// How many partitions it has; at least four.
     pub partitions: u32,
     /// Opens the same stream again, as another process would after this one ended.
-    pub reopen: Box<dyn Fn() -> Pin<Box<dyn Future<Output = Arc<dyn EventStream>> + Send>> + Send + Sync>,
+    pub reopen: Reopen,
     /// What must live as long as the stream; dropped after it.
     pub guard: Box<dyn Any + Send>,
 }

@@ -1,6 +1,9 @@
 //! A commit as it grows: the writes of many callers, each key once, in the order they were asked for.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Slice};
 use smallvec::SmallVec;
@@ -23,6 +26,15 @@ pub(super) enum Job {
 }
 
 impl Job {
+    /// How many rows it is about.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Write(writes) => writes.len(),
+            Self::CompareAndSet(..) => 1,
+            Self::Delete(keys) => keys.len(),
+        }
+    }
+
     /// About what it adds to a commit.
     pub fn size_bytes(&self) -> usize {
         match self {
@@ -68,17 +80,17 @@ pub(super) struct Commit<'a> {
     /// one of the same key came later.
     pending: Vec<Option<Pending>>,
     /// Where in `pending` a key is.
-    places: HashMap<StoredKey, usize>,
+    places: HashMap<StoredKey, usize, BuildHasherDefault<AsItIs>>,
     /// New ceilings of versions, by table.
     ceilings: SmallVec<[(usize, u64); 4]>,
     now_s: u32,
 }
 
 impl<'a> Commit<'a> {
-    /// An empty commit of about so many jobs.
-    pub fn new(store: &'a mut Store, jobs: usize) -> Self {
-        let places = HashMap::with_capacity(jobs * 4);
-        Self { store, pending: Vec::with_capacity(jobs * 4), places, ceilings: SmallVec::new(), now_s: now_s() }
+    /// An empty commit that so many puts are to come to.
+    pub fn new(store: &'a mut Store, puts: usize) -> Self {
+        let places = HashMap::with_capacity_and_hasher(puts, BuildHasherDefault::default());
+        Self { store, pending: Vec::with_capacity(puts), places, ceilings: SmallVec::new(), now_s: now_s() }
     }
 
     /// Takes a job whole, or not at all when it fails; says whether it will be written.
@@ -181,5 +193,23 @@ impl Pending {
     /// The version that readers will find.
     fn present(&self) -> Option<u64> {
         self.value.as_ref().map(|_| self.version)
+    }
+}
+
+/// Takes the hash that a key has already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 }

@@ -11,6 +11,7 @@ mod versions;
 mod writer;
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     path::Path,
     sync::{
         Arc,
@@ -26,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{Key, Put, Range, Row, Rows, RowsError, Table, tables};
 use commit::{Job, Store};
-use stored::{DropExpired, StoredKey, Write, now_s};
+use stored::{DropExpired, Encoder, StoredKey, Write};
 use versions::Versions;
 use writer::{Request, Writer};
 
@@ -67,6 +68,8 @@ pub struct EmbeddedRows {
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
     has_failed: Arc<AtomicBool>,
+    /// Of hashes of keys.
+    seed: u64,
 }
 
 impl EmbeddedRows {
@@ -96,7 +99,8 @@ impl EmbeddedRows {
         };
         let thread = std::thread::Builder::new().name("rows-writer".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(|e| unavailable(format!("start the writer: {e}")))?;
-        Ok(Arc::new(Self { keyspaces, requests: Some(requests), writer: Some(writer), has_failed }))
+        let seed = RandomState::new().hash_one(0);
+        Ok(Arc::new(Self { keyspaces, requests: Some(requests), writer: Some(writer), has_failed, seed }))
     }
 
     /// Whether a commit failed (a full or broken disk): nothing more is written until the folder is opened again.
@@ -130,8 +134,8 @@ impl Rows for EmbeddedRows {
         if puts.is_empty() {
             return Ok(());
         }
-        let (now_s, mut scratch) = (now_s(), Vec::with_capacity(512));
-        let writes = puts.iter().map(|put| Write::of(put, now_s, &mut scratch)).collect::<Result<_, _>>()?;
+        let mut encoder = Encoder::new(self.seed);
+        let writes = puts.iter().map(|put| Write::of(put, &mut encoder)).collect::<Result<_, _>>()?;
         drop(puts);
         self.ask(Job::Write(writes)).await.map(drop)
     }
@@ -145,13 +149,13 @@ impl Rows for EmbeddedRows {
     }
 
     async fn compare_and_set(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {
-        let write = Write::of(&put, now_s(), &mut Vec::new())?;
+        let write = Write::of(&put, &mut Encoder::new(self.seed))?;
         self.ask(Job::CompareAndSet(write, expected)).await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<(), RowsError> {
-        let mut scratch = Vec::new();
-        let keys = keys.iter().map(|key| StoredKey::of(key, &mut scratch)).collect::<Result<_, _>>()?;
+        let mut encoder = Encoder::new(self.seed);
+        let keys = keys.iter().map(|key| StoredKey::of(key, &mut encoder)).collect::<Result<_, _>>()?;
         self.ask(Job::Delete(keys)).await.map(drop)
     }
 }

@@ -7,14 +7,17 @@
 //! A value is its version (8 bytes, big-endian), when it expires in seconds since 1970 (4 bytes, big-endian;
 //! 0: never), then the value.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    hash::{Hash, Hasher},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use fjall::{
     Slice,
     compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict},
 };
 use stonechat_model::limits;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{Key, KeyPart, Put, RowsError, Table, tables};
 
@@ -51,24 +54,49 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// What encoding takes.
+pub(super) struct Encoder {
+    /// The engine's, which nobody outside knows: keys are chosen by tenants, their hashes are not.
+    seed: u64,
+    now_s: u32,
+    /// Saves allocations.
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    /// An encoder of the present.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, now_s: now_s(), scratch: Vec::with_capacity(512) }
+    }
+}
+
 /// A key as it stands in the store, with its table.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredKey {
     /// The table's place in [`tables::ALL`].
     pub table: usize,
+    /// Of the bytes, with the engine's seed.
+    pub hash: u64,
     pub bytes: Slice,
 }
 
+impl Hash for StoredKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
 impl StoredKey {
-    /// The stored form of a key; `scratch` only saves allocations.
-    pub fn of(key: &Key, scratch: &mut Vec<u8>) -> Result<Self, RowsError> {
+    /// The stored form of a key.
+    pub fn of(key: &Key, encoder: &mut Encoder) -> Result<Self, RowsError> {
+        let Encoder { seed, scratch, .. } = encoder;
         let table = place(key.table)?;
         key.check()?;
         encode_key(key, scratch);
         if scratch.len() > KEY_BYTES {
             return Err(RowsError::BadRequest(format!("key is longer than {KEY_BYTES} bytes")));
         }
-        Ok(Self { table, bytes: Slice::from(scratch.as_slice()) })
+        Ok(Self { table, hash: xxh3_64_with_seed(scratch, *seed), bytes: Slice::from(scratch.as_slice()) })
     }
 }
 
@@ -81,18 +109,19 @@ pub(super) struct Write {
 }
 
 impl Write {
-    /// The stored form of a put; `scratch` only saves allocations.
-    pub fn of(put: &Put, now_s: u32, scratch: &mut Vec<u8>) -> Result<Self, RowsError> {
+    /// The stored form of a put.
+    pub fn of(put: &Put, encoder: &mut Encoder) -> Result<Self, RowsError> {
         if put.ttl.is_some() && !put.key.table.expires {
             return Err(RowsError::BadRequest(format!("rows of {} do not expire", put.key.table.name)));
         }
         if put.value.len() > limits::COMMIT_BYTES {
             return Err(RowsError::BadRequest(format!("row is larger than {} bytes", limits::COMMIT_BYTES)));
         }
-        let key = StoredKey::of(&put.key, scratch)?;
+        let key = StoredKey::of(&put.key, encoder)?;
+        let Encoder { scratch, now_s, .. } = encoder;
         scratch.clear();
         scratch.extend_from_slice(&put.version.to_be_bytes());
-        scratch.extend_from_slice(&put.ttl.map_or(0, |ttl| expiry_s(ttl, now_s)).to_be_bytes());
+        scratch.extend_from_slice(&put.ttl.map_or(0, |ttl| expiry_s(ttl, *now_s)).to_be_bytes());
         scratch.extend_from_slice(&put.value);
         Ok(Self { key, version: put.version, value: Slice::from(scratch.as_slice()) })
     }
@@ -169,7 +198,7 @@ mod tests {
 
     fn write(ttl: Option<Duration>, now_s: u32) -> Write {
         let put = Put { key: tables::stream(3, 7), value: "value".into(), version: 9, ttl };
-        Write::of(&put, now_s, &mut Vec::new()).unwrap()
+        Write::of(&put, &mut Encoder { now_s, ..Encoder::new(0) }).unwrap()
     }
 
     #[test]

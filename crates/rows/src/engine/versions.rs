@@ -9,11 +9,8 @@
 //! table was ever written with. It is stored in the batch that first exceeds it, rounded up by so much that this
 //! is once per generation of positions.
 
-use std::hash::BuildHasher as _;
-
 use fjall::Keyspace;
 use stonechat_model::Position;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{stored::StoredKey, unavailable};
 use crate::{RowsError, Table, tables};
@@ -24,8 +21,6 @@ const SLOTS: usize = 1 << 15;
 /// Upper bounds of stored versions.
 pub(super) struct Versions {
     tables: Vec<Bounds>,
-    /// Keys are chosen by tenants; which of them share a slot is not.
-    seed: u64,
 }
 
 struct Bounds {
@@ -46,17 +41,17 @@ impl Versions {
             Ok(Bounds { slots: vec![ceiling; SLOTS].into(), ceiling })
         };
         let tables = tables::ALL.iter().zip(tables).map(load).collect::<Result<_, _>>()?;
-        Ok(Self { tables, seed: std::hash::RandomState::new().hash_one(0) })
+        Ok(Self { tables })
     }
 
     /// Whether no greater version than this can stand at the key.
     pub fn is_newest(&self, key: &StoredKey, version: u64) -> bool {
-        version >= self.tables[key.table].slots[self.slot(key)]
+        version >= self.tables[key.table].slots[slot(key)]
     }
 
     /// Takes note of a version that will stand at the key. Gives the table's new ceiling when it has to be stored.
     pub fn note(&mut self, key: &StoredKey, version: u64) -> Option<u64> {
-        let slot = self.slot(key);
+        let slot = slot(key);
         let bounds = &mut self.tables[key.table];
         bounds.slots[slot] = bounds.slots[slot].max(version);
         if version <= bounds.ceiling {
@@ -65,10 +60,10 @@ impl Versions {
         bounds.ceiling = version | (Position::OFFSETS - 1);
         Some(bounds.ceiling)
     }
+}
 
-    fn slot(&self, key: &StoredKey) -> usize {
-        xxh3_64_with_seed(&key.bytes, self.seed) as usize % SLOTS
-    }
+fn slot(key: &StoredKey) -> usize {
+    key.hash as usize % SLOTS
 }
 
 fn decode_ceiling(bytes: &[u8]) -> Result<u64, RowsError> {

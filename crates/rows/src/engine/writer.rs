@@ -70,7 +70,7 @@ impl Writer {
     }
 
     fn commit(&mut self, requests: Vec<Request>) -> Result<(), RowsError> {
-        let mut commit = Commit::new(&mut self.store, requests.len());
+        let mut commit = Commit::new(&mut self.store, requests.iter().map(|request| request.job.rows()).sum());
         let mut answers = Vec::with_capacity(requests.len());
         for Request { job, answer } in requests {
             answers.push((answer, commit.take(job)));

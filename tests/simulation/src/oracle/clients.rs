@@ -26,14 +26,9 @@ fn check_device(user: &str, seen: &Seen, truth: &Truth, faults: &mut Vec<String>
             faults.push(format!("conversation {id}: {what}"));
         }
         let core = seen.logs.get(id);
-        if log.state.has_member(user) {
-            if events.len() != log.events.len() {
-                faults.push(format!(
-                    "conversation {id}: saw {} of {} events; its core: {core:?}",
-                    events.len(),
-                    log.events.len()
-                ));
-            }
+        if log.state.has_member(user) && events.len() != log.events.len() {
+            let (seen, all) = (events.len(), log.events.len());
+            faults.push(format!("conversation {id}: saw {seen} of {all} events; its core: {core:?}"));
         }
         let changes = log.state.changes.get(user).map(Vec::as_slice).unwrap_or_default();
         for (event, came_us) in events {
