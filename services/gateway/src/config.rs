@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use stonechat_model::{GatewayId, limits};
 
+/// Below it a write more costs less than the wait.
+const GATHER_SESSIONS: usize = 64;
+
 /// How a gateway behaves.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -23,6 +26,8 @@ pub struct GatewayConfig {
     pub session_queue_bytes: usize,
     /// Sessions of one user; the oldest is closed beyond it.
     pub sessions_per_user: usize,
+    /// Sessions of a channel whose writes are gathered, at least.
+    pub gather_sessions: usize,
 }
 
 impl GatewayConfig {
@@ -37,6 +42,7 @@ impl GatewayConfig {
             commands_burst: limits::SESSION_COMMANDS_BURST,
             session_queue_bytes: limits::SESSION_QUEUE_BYTES,
             sessions_per_user: limits::SESSIONS_PER_USER,
+            gather_sessions: GATHER_SESSIONS,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Gateway {
             }
         };
         let workers = futures::future::join_all((0..WORKERS).map(|_| work()));
-        let upkeep = async { tokio::join!(workers, self.renew_lease(), self.recheck()) };
+        let upkeep = async { tokio::join!(workers, hub.end_rests(), self.renew_lease(), self.recheck()) };
         shutdown.run_until_cancelled(Box::pin(upkeep)).await;
         self.end.cancel();
         self.tasks.close();

@@ -78,7 +78,9 @@ pub fn start_on(
         link,
         sleep: Arc::new(move |time: Duration| Box::pin(sleeping.sleep(u64::try_from(time.as_micros()).unwrap_or(0)))),
     };
-    let hub = Hub::new(GatewayConfig::new(id.clone()), dependencies, world.rules);
+    // Small, so that channels of a few sessions rest too.
+    let config = GatewayConfig { gather_sessions: 2, ..GatewayConfig::new(id.clone()) };
+    let hub = Hub::new(config, dependencies, world.rules);
     let gateway = GatewayNode {
         node,
         runtime: runtime.clone(),
@@ -106,6 +108,8 @@ async fn keep_up(gateway: GatewayNode) {
             }
         });
     }
+    let resting = Arc::clone(hub);
+    runtime.spawn(gateway.node, async move { resting.end_rests().await });
     *gateway.is_ready.lock() = true;
     gateway.ready.ring();
     loop {

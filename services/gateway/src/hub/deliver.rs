@@ -11,7 +11,7 @@ use stonechat_model::{ConversationId, LogId, TenantId, UserId};
 use stonechat_proto::v1::{Ack, ConversationKind, Event, TokensRevoked, event, server_frame, signal};
 use stonechat_rpc::{Audience, Control, Delivery, Inbox, Outcome, SignalDelivery};
 
-use super::{Attached, Hub, Work, state::State};
+use super::{Attached, Channel, Hub, Work, fanouts::Rest, state::State};
 use crate::{close::Close, encoding::EncodedEvents};
 
 /// Counted with every message: looked up once.
@@ -33,13 +33,20 @@ impl Inbox for Hub {
     fn batch(&self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>) {
         let mut wakers = Wakers::new();
         let mut state = self.state.lock();
-        for delivery in &deliveries {
-            match &delivery.log.log {
-                LogId::User(user) => {
+        for delivery in deliveries {
+            match (&delivery.log.log, &delivery.audience) {
+                (LogId::User(user), _) => {
                     let tenant = &delivery.log.tenant;
                     self.deliver_user_log(&state, tenant, user, &delivery.events, &mut wakers);
                 }
-                LogId::Conversation(id) => self.deliver_conversation(&mut state, id, delivery, &mut wakers),
+                (LogId::Conversation(id), Audience::Users(_)) => {
+                    self.deliver_conversation(&mut state, id, &delivery, &mut wakers);
+                }
+                (LogId::Conversation(id), Audience::Interested) => {
+                    let channel = (delivery.log.tenant.clone(), id.clone());
+                    let now = self.fanouts.pass(&channel, delivery);
+                    self.deliver_channel(&mut state, &channel, &now, None, &mut wakers);
+                }
             }
         }
         for outcome in outcomes {
@@ -98,6 +105,38 @@ impl Inbox for Hub {
 }
 
 impl Hub {
+    /// Delivers what a rest held back.
+    pub(super) fn deliver_held(&self, channel: &Channel) {
+        let mut wakers = Wakers::new();
+        let mut state = self.state.lock();
+        // Under the lock, so that nothing passes it by.
+        let mut rest = self.fanouts.end(channel);
+        let held = std::mem::take(&mut rest.held);
+        self.deliver_channel(&mut state, channel, &held, Some(rest), &mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn deliver_channel(
+        &self,
+        state: &mut State,
+        channel: &Channel,
+        deliveries: &[Delivery],
+        before: Option<Rest>,
+        wakers: &mut Wakers,
+    ) {
+        if deliveries.is_empty() {
+            return;
+        }
+        for delivery in deliveries {
+            self.deliver_conversation(state, &channel.1, delivery, wakers);
+        }
+        let sessions = state.channel_len(channel);
+        if sessions >= self.config.gather_sessions {
+            self.fanouts.rest(channel, sessions, before);
+        }
+    }
+
     fn deliver_user_log(
         &self,
         state: &State,

@@ -4,6 +4,7 @@
 //! clock by itself.
 //! - [`Hub::start`] once, before the first session: registers with presence.
 //! - [`Hub::next_work`] and [`Hub::perform`] in a loop: what deliveries leave to be done.
+//! - [`Hub::end_rests`] beside them: what was held to be written together.
 //! - [`Hub::renew`] every few seconds, well within presence's lease.
 //! - [`Hub::unsure`](Inbox::unsure) whenever something may have been missed, and every few minutes anyway.
 //! - [`Hub::tick`] every few seconds with the time: closes sessions whose tokens expired.
@@ -12,6 +13,7 @@
 
 mod attached;
 mod deliver;
+mod fanouts;
 mod registration;
 mod state;
 mod upkeep;
@@ -40,6 +42,7 @@ use stonechat_views::Views;
 use tokio::sync::Notify;
 
 use crate::{GatewayConfig, Rules};
+use fanouts::Fanouts;
 use registration::Locks;
 use state::State;
 
@@ -71,6 +74,7 @@ pub struct Hub {
     pub(crate) rules: Rules,
     this: Weak<Self>,
     state: Mutex<State>,
+    fanouts: Fanouts,
     locks: Locks,
     next_session: AtomicU64,
     work: Mutex<VecDeque<Work>>,
@@ -87,6 +91,7 @@ impl Hub {
             rules,
             this: this.clone(),
             state: Mutex::default(),
+            fanouts: Fanouts::default(),
             locks: Locks::default(),
             next_session: AtomicU64::new(1),
             work: Mutex::default(),

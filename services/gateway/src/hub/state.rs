@@ -43,6 +43,10 @@ impl State {
         self.by_channel.get(channel).into_iter().flat_map(BTreeMap::values)
     }
 
+    pub fn channel_len(&self, channel: &Channel) -> usize {
+        self.by_channel.get(channel).map_or(0, BTreeMap::len)
+    }
+
     pub fn watching(&self, user: &User) -> impl Iterator<Item = &Arc<Attached>> {
         self.by_watched.get(user).into_iter().flat_map(BTreeMap::values)
     }

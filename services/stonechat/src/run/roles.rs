@@ -117,7 +117,6 @@ fn start_gateway(
 ) -> Arc<Gateway> {
     let settings = &config.gateway;
     let gateway_config = GatewayConfig {
-        id: node("gateway", backends),
         allowed_origins: settings.allowed_origins.clone(),
         hello_timeout: Duration::from_secs(settings.hello_timeout_s),
         heartbeat: Duration::from_secs(settings.heartbeat_s),
@@ -125,6 +124,7 @@ fn start_gateway(
         commands_burst: settings.commands_burst,
         session_queue_bytes: settings.session_queue_bytes,
         sessions_per_user: settings.sessions_per_user,
+        ..GatewayConfig::new(node("gateway", backends))
     };
     let dependencies = stonechat_gateway::Dependencies {
         rows: Arc::clone(&backends.rows),
