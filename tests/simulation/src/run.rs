@@ -102,6 +102,9 @@ pub struct Outcome {
 
 /// Polls with faults, at most.
 const STORM_STEPS: u64 = 60_000;
+/// How many faults strike between two polls at most: each may leave an owner behind that goes on with what it has,
+/// and what so many of them do takes longer than the calm.
+const STRIKES: usize = 120;
 /// Polls without faults until everything is answered, at most.
 const CALM_STEPS: u64 = 60_000;
 /// Time without faults until everything is answered, at most.
@@ -173,11 +176,13 @@ fn storm(world: &mut World, seed: u64, is_over: impl Fn() -> bool) {
     };
     world.faults.turn(true);
     let mut strikes_at = next(0);
+    let mut strikes = 0;
     while !is_over() && world.runtime.steps() < STORM_STEPS && world.runtime.step() != Step::Idle {
         if let Some(node) = world.faults.take_struck() {
             world.strike_node(node);
         }
-        if world.runtime.steps() >= strikes_at {
+        if strikes < STRIKES && world.runtime.steps() >= strikes_at {
+            strikes += 1;
             strikes_at = next(world.runtime.steps());
             if let Some(fault) = mix.draw(&random) {
                 world.strike(fault);

@@ -189,10 +189,16 @@ impl Hub {
             let leaving = now.last().map(|event| gone(event)).unwrap_or_default();
             for user in leaving.iter().filter_map(|user| UserId::parse(user).ok()) {
                 let sessions = state.of_user(&(tenant.clone(), user)).to_vec();
-                for session in sessions.iter().filter(|session| session.interests.lock().contains(id)) {
-                    state.remove_interest(session, &channel);
-                    self.push_work(Work::Release(channel.clone()));
+                let interested = |session: &&Arc<Attached>| session.interests.lock().contains(id);
+                let out: Vec<&Arc<Attached>> = sessions.iter().filter(interested).collect();
+                if out.is_empty() {
+                    continue;
                 }
+                out.iter().for_each(|session| state.remove_interest(session, &channel));
+                self.push_work(Work::Release(channel.clone()));
+                // The event may be an old one, repeated by a new owner, and the user a member again since.
+                let sessions = out.iter().map(|session| session.id).collect();
+                self.push_work(Work::Tell { conversation: channel.clone(), sessions });
             }
             if let Audience::Users(users) = &delivery.audience
                 && now.iter().any(|event| matches!(event.body, Some(event::Body::Upgraded(_))))
