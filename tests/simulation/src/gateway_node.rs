@@ -8,7 +8,7 @@ use stonechat_auth::Verifier;
 use stonechat_gateway::{Encoding, GatewayConfig, Hub, HubDependencies, Next, Rules, Session};
 use stonechat_model::GatewayId;
 use stonechat_rows::Rows;
-use stonechat_rpc::{Inbox, Presence, RouterLink};
+use stonechat_rpc::{Control, Delivery, Inbox, Outcome, Presence, RouterLink, SignalDelivery};
 
 use crate::{
     bell::Bell,
@@ -100,10 +100,11 @@ async fn keep_up(gateway: GatewayNode) {
         runtime.sleep(RETRY_PAUSE_US).await;
     }
     for _ in 0..WORKERS {
-        let hub = Arc::clone(hub);
+        let (hub, tracing) = (Arc::clone(hub), runtime.clone());
         runtime.spawn(gateway.node, async move {
             loop {
                 let work = hub.next_work().await;
+                tracing.trace(|| format!("{} works at {work:?}", hub.id()));
                 Box::pin(hub.perform(work)).await;
             }
         });
@@ -122,7 +123,7 @@ async fn keep_up(gateway: GatewayNode) {
 impl GatewayNode {
     /// Where routers tell it things.
     pub fn inbox(&self) -> Arc<dyn Inbox> {
-        Arc::clone(&self.hub) as _
+        Arc::new(Overheard { runtime: self.runtime.clone(), hub: Arc::clone(&self.hub) })
     }
 
     /// Takes a connection.
@@ -155,5 +156,42 @@ impl GatewayNode {
     /// The gateway died: its connections break.
     pub fn died(&self, arriving: usize) {
         self.wires.lock().drain(..).for_each(|wire| wire.cut(arriving));
+    }
+}
+
+/// A hub's inbox whose deliveries are traced.
+struct Overheard {
+    runtime: Runtime,
+    hub: Arc<Hub>,
+}
+
+impl Inbox for Overheard {
+    fn outcome(&self, outcome: Outcome) {
+        self.hub.outcome(outcome);
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        self.hub.deliver(delivery);
+    }
+
+    fn batch(&self, deliveries: Vec<Delivery>, outcomes: Vec<Outcome>) {
+        for Delivery { log, events, audience, .. } in &deliveries {
+            let seqs: Vec<u64> = events.iter().map(|event| event.seq).collect();
+            self.runtime.trace(|| format!("{} gets {seqs:?} of {:?} for {audience:?}", self.hub.id(), log.log));
+        }
+        self.hub.batch(deliveries, outcomes);
+    }
+
+    fn signal(&self, signal: SignalDelivery) {
+        self.hub.signal(signal);
+    }
+
+    fn control(&self, control: Control) {
+        self.hub.control(control);
+    }
+
+    fn unsure(&self) {
+        self.runtime.trace(|| format!("{} is unsure", self.hub.id()));
+        self.hub.unsure();
     }
 }

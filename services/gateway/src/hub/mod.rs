@@ -35,7 +35,7 @@ use std::{
 use parking_lot::Mutex;
 use stonechat_auth::Verifier;
 use stonechat_errors::Error;
-use stonechat_model::{ConversationId, TenantId, UserId};
+use stonechat_model::{ConversationId, GatewayId, TenantId, UserId};
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Presence, RouterLink};
 use stonechat_views::Views;
@@ -97,6 +97,11 @@ impl Hub {
             work: Mutex::default(),
             has_work: Notify::new(),
         })
+    }
+
+    /// The gateway's name.
+    pub fn id(&self) -> &GatewayId {
+        &self.config.id
     }
 
     /// How many sessions are open.

@@ -7,15 +7,16 @@ use std::{
 
 use futures::future::try_join_all;
 use prost::Message;
-use stonechat_model::{LogId, LogKey, Position, UserId, limits};
+use stonechat_model::{ConversationId, LogId, LogKey, Position, TenantId, UserId, limits};
 use stonechat_proto::{
     internal::v1::HeadRow,
-    v1::{ConversationKind, Event},
+    v1::{ConversationKind, Event, event},
 };
 use stonechat_rows::{Row, Rows, RowsError, tables};
 
 use crate::{
     Rules,
+    fanout::present_users,
     machine::{Derived, Facts, Need, apply, needs_of_event},
 };
 
@@ -194,11 +195,28 @@ impl Logs {
         Ok(found)
     }
 
+    /// Gathers the members of channels whose upgrade is told again: it goes to members by route, since most of them
+    /// do not know yet that there is a channel to be interested in. It was the newest but for a batch, so there are
+    /// about as many as a group has.
+    pub async fn gather_audiences(&mut self, logs: Vec<LogKey>) -> Result<(), RowsError> {
+        for log in logs {
+            let LogId::Conversation(id) = &log.log else { continue };
+            let rows = all_members(&self.rows, &log.tenant, id).await?;
+            if let Some(loaded) = self.loaded.get_mut(&log) {
+                loaded.audience = Some(present_users(&rows).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what only this batch needed, and the logs that were not used for longest when there are too many.
     pub fn end_batch(&mut self) {
         let batch = self.batch;
         for loaded in self.loaded.values_mut().filter(|loaded| loaded.used == batch) {
             loaded.facts.end_batch(limits::STATE_MEMBERS);
+            if loaded.kind() == ConversationKind::Channel {
+                loaded.audience = None;
+            }
         }
         if self.loaded.len() > limits::STATE_CONVERSATIONS {
             let mut used: Vec<u64> = self.loaded.values().map(|loaded| loaded.used).collect();
@@ -289,10 +307,15 @@ async fn load_members(
         None | Some(ConversationKind::Direct | ConversationKind::Group) => {}
         Some(_) => return Ok(()),
     }
+    loaded.facts.insert_all_members(all_members(rows, &log.tenant, id).await?)
+}
+
+/// Every row of a conversation's members.
+async fn all_members(rows: &Arc<dyn Rows>, tenant: &TenantId, id: &ConversationId) -> Result<Vec<Row>, RowsError> {
     let mut all = Vec::new();
     let mut from: Option<String> = None;
     loop {
-        let page = rows.range(tables::members(&log.tenant, id, from.as_deref(), limits::RANGE_ROWS)).await?;
+        let page = rows.range(tables::members(tenant, id, from.as_deref(), limits::RANGE_ROWS)).await?;
         let is_last = page.len() < limits::RANGE_ROWS;
         let seen = from.take();
         // A page begins at the row that ended the one before it.
@@ -302,5 +325,14 @@ async fn load_members(
         }
         from = all.last().map(|row| row.key.text(2).to_owned());
     }
-    loaded.facts.insert_all_members(all)
+    Ok(all)
+}
+
+/// The logs among whose events is their upgrade.
+pub(super) fn upgraded(events: &EventsByPosition) -> Vec<LogKey> {
+    let is_upgrade = |event: &Event| matches!(event.body, Some(event::Body::Upgraded(_)));
+    let mut logs: Vec<LogKey> =
+        events.iter().filter(|(_, event)| is_upgrade(event)).map(|((log, _), _)| log.clone()).collect();
+    logs.sort_unstable();
+    logs
 }

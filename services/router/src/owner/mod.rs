@@ -17,7 +17,7 @@ use stonechat_rpc::{Inboxes, Presence};
 use crate::Rules;
 use batch::Batch;
 use delivery::Deliverer;
-use logs::Logs;
+use logs::{Logs, upgraded};
 
 /// Why an owner gave its partition up.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,7 @@ impl Owner {
         self.logs.fetch_facts(batch.needs(&self.logs)).await?;
         self.logs.fetch_facts(batch.needs_of_answers(&self.logs)).await?;
         let again = self.logs.decided_before(batch.decided_before(&self.logs)).await?;
+        self.logs.gather_audiences(upgraded(&again)).await?;
         batch.decide(&mut self.logs, &again, self.dependencies.rules)?;
         self.write(&mut batch).await?;
         self.deliverer.tell(batch.take_runs(), batch.take_outcomes()).await;
