@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use stonechat_errors::Error;
-use stonechat_model::{ConversationId, LogId, LogKey, TenantId, UserId};
+use stonechat_model::{ConversationId, LogId, LogKey, TenantId, UserId, limits};
 use stonechat_proto::{
     internal::v1::{HeadRow, MemberRow},
     v1::Role,
@@ -84,9 +84,26 @@ impl Views {
         user: &UserId,
         conversation: &ConversationId,
     ) -> Result<bool, Error> {
-        let rows = self.get(&[tables::member(tenant, conversation, user)]).await?;
-        let member = rows[0].as_ref().map(decode::<MemberRow>).transpose()?;
-        Ok(member.is_some_and(|member| member.role() != Role::Unspecified))
+        let answers = self.are_member(tenant, user, std::slice::from_ref(conversation)).await?;
+        Ok(answers == [true])
+    }
+
+    /// Whether a user is a member of each of these conversations, in their order.
+    pub async fn are_member(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<bool>, Error> {
+        let keys: Vec<Key> = conversations.iter().map(|id| tables::member(tenant, id, user)).collect();
+        let mut answers = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(limits::GET_KEYS) {
+            for row in self.get(keys).await? {
+                let member = row.as_ref().map(decode::<MemberRow>).transpose()?;
+                answers.push(member.is_some_and(|member| member.role() != Role::Unspecified));
+            }
+        }
+        Ok(answers)
     }
 
     /// The rows of some keys, in their order.

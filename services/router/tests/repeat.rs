@@ -1,5 +1,4 @@
 //! What a new owner repeats of what an earlier one had decided and not committed.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ impl Inbox for Hub {
             match (&delivery.log.log, &delivery.audience) {
                 (LogId::User(user), _) => {
                     let tenant = &delivery.log.tenant;
-                    self.deliver_user_log(&state, tenant, user, &delivery.events, &mut wakers);
+                    self.deliver_user_log(&mut state, tenant, user, &delivery.events, &mut wakers);
                 }
                 (LogId::Conversation(id), Audience::Users(_)) => {
                     self.deliver_conversation(&mut state, id, &delivery, &mut wakers);
@@ -139,14 +139,14 @@ impl Hub {
 
     fn deliver_user_log(
         &self,
-        state: &State,
+        state: &mut State,
         tenant: &TenantId,
         user: &UserId,
         events: &[Arc<Event>],
         wakers: &mut Wakers,
     ) {
         let mut encoded = EncodedEvents::new("", events);
-        let sessions = state.of_user(&(tenant.clone(), user.clone()));
+        let sessions = state.of_user(&(tenant.clone(), user.clone())).to_vec();
         push(sessions.iter(), &mut encoded, wakers);
         for event in events {
             match &event.body {
@@ -160,13 +160,33 @@ impl Hub {
                         });
                     }
                 }
-                Some(event::Body::TokensRevoked(it)) => close_revoked(sessions, it),
+                // The event that took the user out may have been lost with a link.
+                Some(event::Body::Left(it)) => {
+                    if let Ok(id) = ConversationId::parse(&it.conversation) {
+                        self.take_out(state, &(tenant.clone(), id), &sessions);
+                    }
+                }
+                Some(event::Body::TokensRevoked(it)) => close_revoked(&sessions, it),
                 Some(event::Body::ActivationChanged(it)) if !it.active => {
                     sessions.iter().for_each(|session| session.outbox.close(Close::REVOKED));
                 }
                 _ => {}
             }
         }
+    }
+
+    /// Takes sessions out of a channel, where they are in. Why may be an old event that a new owner repeats, or an
+    /// old row, and the user a member again since: so it is looked at once more afterwards.
+    pub(super) fn take_out(&self, state: &mut State, channel: &Channel, sessions: &[Arc<Attached>]) {
+        let interested = |session: &&Arc<Attached>| session.interests.lock().contains(&channel.1);
+        let out: Vec<&Arc<Attached>> = sessions.iter().filter(interested).collect();
+        if out.is_empty() {
+            return;
+        }
+        out.iter().for_each(|session| state.remove_interest(session, channel));
+        self.push_work(Work::Release(channel.clone()));
+        let sessions = out.iter().map(|session| session.id).collect();
+        self.push_work(Work::Tell { conversation: channel.clone(), sessions });
     }
 
     fn deliver_conversation(&self, state: &mut State, id: &ConversationId, delivery: &Delivery, wakers: &mut Wakers) {
@@ -189,16 +209,7 @@ impl Hub {
             let leaving = now.last().map(|event| gone(event)).unwrap_or_default();
             for user in leaving.iter().filter_map(|user| UserId::parse(user).ok()) {
                 let sessions = state.of_user(&(tenant.clone(), user)).to_vec();
-                let interested = |session: &&Arc<Attached>| session.interests.lock().contains(id);
-                let out: Vec<&Arc<Attached>> = sessions.iter().filter(interested).collect();
-                if out.is_empty() {
-                    continue;
-                }
-                out.iter().for_each(|session| state.remove_interest(session, &channel));
-                self.push_work(Work::Release(channel.clone()));
-                // The event may be an old one, repeated by a new owner, and the user a member again since.
-                let sessions = out.iter().map(|session| session.id).collect();
-                self.push_work(Work::Tell { conversation: channel.clone(), sessions });
+                self.take_out(state, &channel, &sessions);
             }
             if let Audience::Users(users) = &delivery.audience
                 && now.iter().any(|event| matches!(event.body, Some(event::Body::Upgraded(_))))

@@ -165,11 +165,23 @@ impl Hub {
         for some in sessions.chunks(RECHECK_AT_ONCE) {
             for session in some {
                 session.forget_commands();
+                self.check_interests(session).await?;
                 self.tell_heads(session).await?;
             }
             if let Some(pause) = RECHECK_SPREAD.checked_div(pauses) {
                 (self.dependencies.sleep)(pause).await;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes a session out of channels that its user is no member of any more.
+    async fn check_interests(&self, session: &Arc<Attached>) -> Result<(), Error> {
+        let ids: Vec<_> = session.interests.lock().iter().cloned().collect();
+        let are_members = self.views.are_member(&session.tenant, &session.user, &ids).await?;
+        for (id, _) in ids.into_iter().zip(are_members).filter(|(_, is_member)| !is_member) {
+            let channel = (session.tenant.clone(), id);
+            self.take_out(&mut self.state.lock(), &channel, std::slice::from_ref(session));
         }
         Ok(())
     }
