@@ -66,6 +66,8 @@ pub struct Delivery {
     pub events: Vec<Arc<v1::Event>>,
     /// Whose sessions get them.
     pub audience: Audience,
+    /// The W3C trace context of the first event that is traced; empty where none is.
+    pub traceparent: String,
 }
 
 /// Whose sessions get something.

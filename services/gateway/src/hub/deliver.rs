@@ -190,6 +190,7 @@ impl Hub {
     }
 
     fn deliver_conversation(&self, state: &mut State, id: &ConversationId, delivery: &Delivery, wakers: &mut Wakers) {
+        let _step = stonechat_telemetry::step("gateway.deliver", &delivery.traceparent).entered();
         let tenant = &delivery.log.tenant;
         let channel = (tenant.clone(), id.clone());
         let mut rest = &delivery.events[..];

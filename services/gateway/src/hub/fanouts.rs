@@ -118,7 +118,13 @@ mod tests {
     fn delivery() -> Delivery {
         let (tenant, id) = channel();
         let log = LogKey { tenant, log: LogId::Conversation(id) };
-        Delivery { log, kind: ConversationKind::Channel, events: Vec::new(), audience: Audience::Interested }
+        Delivery {
+            log,
+            kind: ConversationKind::Channel,
+            events: Vec::new(),
+            audience: Audience::Interested,
+            traceparent: String::new(),
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use stonechat_proto::{
 use stonechat_rpc::{StatusUpdate, TypingRequest};
 use stonechat_views::Window;
 
+use tracing::Instrument as _;
+
 use super::Session;
 use crate::hub::Attached;
 
@@ -32,17 +34,23 @@ fn done(session: &Attached, id: u64) {
 impl Session {
     pub(super) async fn command(&self, session: &Arc<Attached>, command: Command) -> Result<(), Error> {
         let client_id = ClientId::parse(&command.client_id).map_err(|e| Error::invalid(e.to_string()))?;
-        let is_traced = command.traceparent.len() <= TRACEPARENT_BYTES;
+        let named = if command.traceparent.len() <= TRACEPARENT_BYTES { command.traceparent } else { String::new() };
+        let span = stonechat_telemetry::begin("gateway.command", &named);
+        // Where this process keeps no traces it carries on what came.
+        let traceparent = if span.is_disabled() { named } else { stonechat_telemetry::traceparent_of(&span) };
         let request = CommandRequest {
             tenant: session.tenant.clone(),
             sender: Some(session.user.clone()),
             conversation: command.conversation,
             client_id,
             action: command.action.ok_or_else(|| Error::invalid("action is missing"))?,
-            traceparent: if is_traced { command.traceparent } else { String::new() },
+            traceparent,
         };
-        let record = stonechat_commands::command(&self.hub.views, request).await?;
-        self.submit(session, command.id, record).await
+        let work = async {
+            let record = stonechat_commands::command(&self.hub.views, request).await?;
+            self.submit(session, command.id, record).await
+        };
+        work.instrument(span).await
     }
 
     async fn submit(&self, session: &Arc<Attached>, id: u64, mut record: CommandRecord) -> Result<(), Error> {

@@ -145,6 +145,9 @@ pub(crate) type MarkMoved = (TenantId, UserId, ConversationId, stonechat_proto::
 /// What follows from an event.
 fn follow(record: &StreamRecord, commands: &mut Vec<CommandRecord>, marks: &mut Vec<MarkMoved>) {
     let Some(event) = &record.event else { return };
+    let span = stonechat_telemetry::step("router.follow", &record.traceparent);
+    let carried = stonechat_telemetry::traceparent_of(&span);
+    let traceparent = if span.is_disabled() { &record.traceparent } else { &carried };
     let mut apply = |user: &str, member: bool| {
         let kind = user_action::Kind::ApplyMembership(ApplyMembership {
             conversation: record.log.clone(),
@@ -156,7 +159,7 @@ fn follow(record: &StreamRecord, commands: &mut Vec<CommandRecord>, marks: &mut 
         commands.push(CommandRecord {
             tenant: record.tenant.clone(),
             log: LogId::User(user).to_text().to_string(),
-            traceparent: record.traceparent.clone(),
+            traceparent: traceparent.clone(),
             body: Some(command_record::Body::UserAction(UserAction { kind: Some(kind) })),
             ..CommandRecord::default()
         });

@@ -19,6 +19,8 @@ use stonechat_proto::{
 use stonechat_rows::{Put, tables};
 use stonechat_rpc::{Done, Outcome};
 
+use tracing::Span;
+
 use super::{
     OwnerError,
     delivery::{Run, RunAudience},
@@ -50,6 +52,8 @@ pub(super) struct Batch {
     runs: Vec<Run>,
     records: Vec<(LogKey, Bytes)>,
     outcomes: Vec<Outcome>,
+    /// Of the commands that are traced.
+    spans: Vec<Span>,
 }
 
 impl Batch {
@@ -78,6 +82,7 @@ impl Batch {
             runs: Vec::new(),
             records: Vec::new(),
             outcomes: Vec::new(),
+            spans: Vec::new(),
         }
     }
 
@@ -139,13 +144,14 @@ impl Batch {
             _ => RunAudience::Users(with_those_gone(loaded.audience(&log.log), &event)),
         };
         self.records.push(record(&log, kind, position, &event.encode_to_vec(), String::new()));
-        self.push_run(Run { log, kind, events: vec![event], audience });
+        self.push_run(Run { log, kind, events: vec![event], audience, traceparent: String::new() });
     }
 
     /// Decides the commands in order.
     pub fn decide(&mut self, logs: &mut Logs, again: &EventsByPosition, rules: Rules) -> Result<(), OwnerError> {
         for item in std::mem::take(&mut self.items) {
             let Item { position, time_us, parsed: Parsed { log, origin, traceparent, command } } = item;
+            let traceparent = self.trace(traceparent);
             let command = match command {
                 Ok(command) => command,
                 Err(error) => {
@@ -204,7 +210,7 @@ impl Batch {
         for row in &derived {
             self.push_derived(&log, row, position);
         }
-        self.records.push(record(&log, loaded.kind(), position, &encoded, traceparent));
+        self.records.push(record(&log, loaded.kind(), position, &encoded, traceparent.clone()));
         let audience = match before {
             ConversationKind::Channel => RunAudience::Interested,
             _ => {
@@ -217,7 +223,23 @@ impl Batch {
             loaded.become_channel();
         }
         self.touched.insert(log.clone());
-        self.push_run(Run { log, kind, events: vec![event], audience });
+        self.push_run(Run { log, kind, events: vec![event], audience, traceparent });
+    }
+
+    /// Begins the span of a command that is traced; gives the context of what follows from it.
+    fn trace(&mut self, traceparent: String) -> String {
+        let span = stonechat_telemetry::step("router.decide", &traceparent);
+        if span.is_disabled() {
+            return traceparent;
+        }
+        let carried = stonechat_telemetry::traceparent_of(&span);
+        self.spans.push(span);
+        carried
+    }
+
+    /// The spans of the commands that are traced; each ends when it is dropped.
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.spans)
     }
 
     fn push_run(&mut self, mut next: Run) {
@@ -225,6 +247,9 @@ impl Batch {
             Some(run) if run.log == next.log && run.audience.is_same(&next.audience) => {
                 run.events.append(&mut next.events);
                 run.kind = next.kind;
+                if run.traceparent.is_empty() {
+                    run.traceparent = next.traceparent;
+                }
             }
             _ => self.runs.push(next),
         }

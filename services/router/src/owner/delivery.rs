@@ -17,6 +17,8 @@ pub(super) struct Run {
     pub events: Vec<Arc<Event>>,
     /// Who gets them.
     pub audience: RunAudience,
+    /// The trace context of the first event that is traced; empty where none is.
+    pub traceparent: String,
 }
 
 /// Who gets a run of events.
@@ -104,6 +106,12 @@ impl Run {
             RunAudience::Users(_) => Audience::Users(users),
             RunAudience::Interested => Audience::Interested,
         };
-        Delivery { log: self.log.clone(), kind: self.kind, events: self.events.clone(), audience }
+        Delivery {
+            log: self.log.clone(),
+            kind: self.kind,
+            events: self.events.clone(),
+            audience,
+            traceparent: self.traceparent.clone(),
+        }
     }
 }

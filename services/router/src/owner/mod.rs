@@ -13,6 +13,7 @@ use stonechat_log::{CommandSource, EventStream, LogError};
 use stonechat_model::limits;
 use stonechat_rows::{Rows, RowsError};
 use stonechat_rpc::{Inboxes, Presence};
+use tracing::Span;
 
 use crate::Rules;
 use batch::Batch;
@@ -83,8 +84,13 @@ impl Owner {
         let again = self.logs.decided_before(batch.decided_before(&self.logs)).await?;
         self.logs.gather_audiences(upgraded(&again)).await?;
         batch.decide(&mut self.logs, &again, self.dependencies.rules)?;
+        let spans = batch.take_spans();
+        let writing = steps("storage.write", &spans);
         self.write(&mut batch).await?;
+        drop(writing);
+        let telling = steps("router.deliver", &spans);
         self.deliverer.tell(batch.take_runs(), batch.take_outcomes()).await;
+        drop(telling);
         let records = batch.take_records();
         if !records.is_empty() {
             self.dependencies.stream.publish(self.partition, records).await?;
@@ -101,4 +107,9 @@ impl Owner {
         }
         Ok(())
     }
+}
+
+/// A step of each of these spans, until it is dropped.
+fn steps(name: &'static str, spans: &[Span]) -> Vec<Span> {
+    spans.iter().map(|span| stonechat_telemetry::step(name, &stonechat_telemetry::traceparent_of(span))).collect()
 }

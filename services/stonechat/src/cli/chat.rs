@@ -43,6 +43,8 @@ struct Chat {
     /// How far this user has read, as far as was told to the server.
     read_seq: u64,
     sending: JoinSet<Result<(), ClientError>>,
+    /// Whether the connection is lost.
+    is_away: bool,
 }
 
 /// Chats until the input ends or `/quit`.
@@ -58,6 +60,7 @@ pub async fn chat(args: ChatArgs) -> Result<(), CliError> {
         statuses: HashMap::new(),
         read_seq: 0,
         sending: JoinSet::new(),
+        is_away: false,
     };
     if let Some(other) = &args.conversation.to {
         let (client, other) = (chat.client.clone(), other.clone());
@@ -138,8 +141,16 @@ impl Chat {
                 }
             }
             Event::Signal(signal) => self.show_signal(*signal),
-            Event::Disconnected { reason } => output::note(&format!("… disconnected: {reason}")),
-            Event::Connected(_) => output::note("… connected again"),
+            Event::Disconnected { reason } => {
+                // Once, however often it is tried again.
+                if !std::mem::replace(&mut self.is_away, true) {
+                    output::note(&format!("… disconnected, trying again: {reason}"));
+                }
+            }
+            Event::Connected(_) => {
+                self.is_away = false;
+                output::note("… connected again");
+            }
             Event::Ended(error) => return Err(error.into()),
             Event::Event(_) | Event::Synced | Event::Conversation(_) | Event::Overlays(..) => {}
         }

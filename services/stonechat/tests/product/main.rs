@@ -9,4 +9,5 @@ mod secrets;
 mod slow;
 mod support;
 mod tokens;
+mod traces;
 mod walls;

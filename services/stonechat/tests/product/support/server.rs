@@ -48,10 +48,10 @@ pub fn binary() -> Command {
     command
 }
 
-async fn spawn(data: &Path, listen: &str) -> (Child, Started) {
+async fn spawn(data: &Path, listen: &str, environment: &[(&str, &str)]) -> (Child, Started) {
     let mut command = binary();
     command.args(["run", "--dev", "--json", "--listen", listen, "--data"]).arg(data);
-    command.env("STONECHAT_API__OPERATOR_KEY", OPERATOR_KEY);
+    command.env("STONECHAT_API__OPERATOR_KEY", OPERATOR_KEY).envs(environment.iter().copied());
     let mut child = command.stdout(Stdio::piped()).spawn().expect("run the binary");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let line = within("ready line", lines.next_line()).await.expect("readable").expect("a ready line");
@@ -67,15 +67,20 @@ fn address_of(started: &Started) -> SocketAddr {
 impl Server {
     /// Starts one in a folder of its own on a free port.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more variables in its environment.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let (child, started) = spawn(data.path(), "127.0.0.1:0").await;
+        let (child, started) = spawn(data.path(), "127.0.0.1:0", environment).await;
         Self { address: address_of(&started), started, child, data }
     }
 
     /// Kills it with SIGKILL and starts it again on the same folder and port.
     pub async fn kill_and_restart(&mut self) {
         self.child.kill().await.expect("kill");
-        let (child, started) = spawn(self.data.path(), &self.address.to_string()).await;
+        let (child, started) = spawn(self.data.path(), &self.address.to_string(), &[]).await;
         (self.child, self.started) = (child, started);
     }
 
