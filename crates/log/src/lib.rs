@@ -3,14 +3,21 @@
 //! The **command log** orders commands: by log key into partitions, in each of which a command has one
 //! [`Position`]. The **event stream** carries what happened to its consumers, at least once and in order
 //! per log. In the embedded mode the command log is memory (what it held at a crash was never answered)
-//! and the event stream is rows, written in the same batch as the events.
+//! and the event stream is rows, written in the same batch as the events. With the feature `cluster` both are
+//! topics of Apache Kafka.
 
 mod commands;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "cluster")]
+mod kafka;
 mod stream;
 
 pub use commands::{EmbeddedCommandLog, QueueBounds, next_generation};
+#[cfg(feature = "cluster")]
+pub use kafka::{
+    GroupProtocol, KafkaCommandLog, KafkaConfig, KafkaEventStream, KafkaSetupError, Misfit, Prepared, prepare,
+};
 pub use stream::EmbeddedEventStream;
 
 use async_trait::async_trait;
@@ -30,6 +37,12 @@ pub enum LogError {
     /// It was closed.
     #[error("log is closed")]
     Closed,
+    /// The record is larger than [`stonechat_model::limits::LOG_RECORD_BYTES`].
+    #[error("record is too large for the log")]
+    TooLarge,
+    /// The partition is another's by now; what this one did since may be done by the other, too.
+    #[error("partition is owned by another")]
+    Lost,
     /// The rows beneath the embedded event stream did not answer.
     #[error(transparent)]
     Rows(#[from] RowsError),
@@ -57,6 +70,9 @@ pub trait CommandLog: Send + Sync + 'static {
 
     /// Waits until this process owns one more partition. A partition whose source was dropped is given again.
     async fn claim(&self) -> Result<Box<dyn CommandSource>, LogError>;
+
+    /// Gives up every partition, so that others own them at once; to be called when every source is dropped.
+    async fn leave(&self) {}
 }
 
 /// An owned partition of the command log. Reading begins after the last committed position.
@@ -94,6 +110,9 @@ pub trait EventStream: Send + Sync + 'static {
 
     /// Waits until this process reads one more partition for the consumer of that name.
     async fn claim(&self, consumer: &str) -> Result<Box<dyn StreamSource>, LogError>;
+
+    /// Gives up every partition, so that others read them at once; to be called when every source is dropped.
+    async fn leave(&self) {}
 }
 
 /// A partition of the event stream, as one consumer reads it. Reading begins after the last committed offset.
@@ -107,4 +126,10 @@ pub trait StreamSource: Send {
 
     /// Everything up to the offset was dealt with.
     async fn commit(&mut self, offset: u64) -> Result<(), LogError>;
+
+    /// Nothing followed from anything up to the offset since the last commit. Whether that is remembered is up to
+    /// the stream: one that has to write a row for it rather has a few records read again.
+    async fn pass(&mut self, _offset: u64) -> Result<(), LogError> {
+        Ok(())
+    }
 }

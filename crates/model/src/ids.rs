@@ -230,14 +230,32 @@ pub struct LogKey {
 impl LogKey {
     /// The partition of `count` that the log's commands go to; stable over restarts and machines (FNV-1a).
     pub fn partition(&self, count: u32) -> u32 {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
         let log = self.log.to_text();
-        let bytes = self.tenant.as_str().bytes().chain([0]).chain(log.bytes());
-        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-        let spread = (hash ^ (hash >> 32)) % u64::from(count.max(1));
-        u32::try_from(spread).unwrap_or(0)
+        spread(self.tenant.as_str().bytes().chain([0]).chain(log.bytes()), count)
     }
+
+    /// As the key of a record: the tenant, a zero byte, the log.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let log = self.log.to_text();
+        let mut bytes = Vec::with_capacity(self.tenant.as_str().len() + 1 + log.len());
+        bytes.extend_from_slice(self.tenant.as_str().as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(log.as_bytes());
+        bytes
+    }
+
+    /// The partition of what [`LogKey::to_bytes`] gave.
+    pub fn partition_of_bytes(bytes: &[u8], count: u32) -> u32 {
+        spread(bytes.iter().copied(), count)
+    }
+}
+
+fn spread(bytes: impl Iterator<Item = u8>, count: u32) -> u32 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    let spread = (hash ^ (hash >> 32)) % u64::from(count.max(1));
+    u32::try_from(spread).unwrap_or(0)
 }
 
 #[cfg(test)]

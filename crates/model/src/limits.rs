@@ -73,6 +73,14 @@ limits! {
     CONNECTIONS: usize = 100_000, "connections", "Open connections of one listener; more wait in the kernel.";
     LOG_QUEUE_RECORDS: usize = 65_536, "commands", "Undecided commands of a partition of the embedded command log; beyond it a command is refused as unavailable.";
     LOG_QUEUE_BYTES: usize = 67_108_864, "bytes", "Undecided bytes of a partition of the embedded command log.";
+    LOG_PARTITIONS: u32 = 1_024, "partitions", "Partitions of the command log and the event stream on Kafka.";
+    LOG_RECORD_BYTES: usize = 1_048_576, "bytes", "A record of the command log on Kafka; a larger one is too large.";
+    KAFKA_QUEUE_RECORDS: usize = 65_536, "records", "Records that wait for Kafka in one process; beyond it a command is refused as unavailable.";
+    KAFKA_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes that wait for Kafka in one process.";
+    KAFKA_APPEND_TIMEOUT_MS: u64 = 5_000, "milliseconds", "How long a command waits to be acknowledged by Kafka; then it is refused as unavailable.";
+    KAFKA_PUBLISH_TIMEOUT_MS: u64 = 30_000, "milliseconds", "How long the owner of a partition waits for its events to be acknowledged by Kafka; then it begins the batch anew.";
+    KAFKA_FETCH_BYTES: usize = 4_194_304, "bytes", "Records of one partition that are fetched from Kafka ahead of their reader.";
+    KAFKA_HANDOVER_MS: u64 = 5_000, "milliseconds", "How long a partition of Kafka that goes to another process waits for its owner to end.";
     BATCH_COMMANDS: usize = 512, "commands", "Commands that an owner decides at once.";
     BATCH_BYTES: usize = 4_194_304, "bytes", "Bytes of commands that an owner decides at once.";
     COMMIT_BYTES: usize = 16_777_216, "bytes", "Bytes that the group-commit writer writes with one fsync.";

@@ -26,6 +26,16 @@ impl Position {
         Self(value)
     }
 
+    /// The generation that it is of.
+    pub fn generation(self) -> u64 {
+        self.0 / Self::OFFSETS
+    }
+
+    /// Its offset in its generation.
+    pub fn offset(self) -> u64 {
+        self.0 % Self::OFFSETS
+    }
+
     /// As a number, which grows with the position.
     pub fn get(self) -> u64 {
         self.0
@@ -42,6 +52,12 @@ mod tests {
         assert!(Position::new(4, 0).unwrap() > last);
         assert_eq!(Position::new(0, Position::OFFSETS), None);
         assert_eq!(Position::new(Position::GENERATIONS, 0), None);
+    }
+
+    #[test]
+    fn a_position_tells_what_it_was_made_of() {
+        let position = Position::new(7, 42).unwrap();
+        assert_eq!((position.generation(), position.offset()), (7, 42));
     }
 
     #[test]

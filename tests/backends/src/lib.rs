@@ -3,4 +3,5 @@
 //! `make backends` fetches them. Everything that was started ends, and every folder goes, when its value is dropped
 //! or its process ends, however that happens.
 
+pub mod kafka;
 pub mod server;

@@ -1,0 +1,5 @@
+//! The logs on a real Kafka.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conformance;
+mod world;
