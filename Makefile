@@ -23,6 +23,8 @@ SEEDS ?= 1000
 FROM ?= 0
 # fuzz: seconds for each target
 SECONDS ?= 60
+# backends: where what they consist of is kept
+export STONECHAT_BACKENDS ?= $(HOME)/.cache/stonechat-backends
 
 RUN := cargo run $(CARGO_FLAGS) --quiet --profile $(PROFILE)
 
@@ -93,6 +95,15 @@ fuzz: ## Every parser under libFuzzer for SECONDS=60 each; needs a C++ compiler
 .PHONY: fuzz-stable
 fuzz-stable: ## Every parser with mutated input for SECONDS=60 each; needs nothing
 	$(RUN) --package stonechat-fuzz-targets --bin fuzz-stable -- --seconds $(SECONDS)
+
+.PHONY: backends
+backends: ## Fetch the real servers that the cluster's tests start; what apt lacks it installs
+	tests/backends/fetch.sh "$(STONECHAT_BACKENDS)"
+
+.PHONY: test-backends
+test-backends: backends ## The suites of the seams on real servers: Kafka
+	cargo test $(CARGO_FLAGS) --package stonechat-backends
+	cargo test $(CARGO_FLAGS) --package stonechat-log --features cluster --test kafka
 
 .PHONY: ci
 ci: ## What CI runs

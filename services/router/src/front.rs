@@ -76,6 +76,7 @@ impl RouterLink for RouterService {
         COMMANDS.increment(1);
         self.log.append(&key, command.encode_to_vec().into()).await.map_err(|error| match error {
             LogError::Full => Error::new(Code::Unavailable, "too many commands wait").retry_after(FULL_RETRY_AFTER),
+            LogError::TooLarge => Error::new(Code::TooLarge, "the command is too large"),
             error => {
                 tracing::warn!(%error, "command could not be appended");
                 Error::unavailable("the command log does not answer")

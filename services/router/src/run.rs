@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stonechat_log::{CommandLog, CommandSource, StreamSource};
+use stonechat_log::{CommandLog, CommandSource, LogError, StreamSource};
 use stonechat_rows::Rows;
 use stonechat_rpc::{CommandCaller, Inboxes, Presence};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -37,6 +37,8 @@ pub async fn run(dependencies: Dependencies, shutdown: CancellationToken) {
     tokio::join!(owners, followers);
     tasks.close();
     tasks.wait().await;
+    // Others need not wait until the silence of this process tells them.
+    tokio::join!(dependencies.log.leave(), dependencies.stream.leave());
 }
 
 async fn own_partitions(dependencies: &Dependencies, tasks: &TaskTracker, shutdown: &CancellationToken) {
@@ -66,7 +68,9 @@ async fn own(mut source: Box<dyn CommandSource>, dependencies: OwnerDependencies
     let run = Box::pin(owner.run(source.as_mut()));
     match shutdown.run_until_cancelled(run).await {
         None | Some(Ok(())) => return,
-        Some(Err(OwnerError::Lost)) => tracing::warn!(partition, "partition is owned by another"),
+        Some(Err(OwnerError::Lost | OwnerError::Log(LogError::Lost))) => {
+            tracing::warn!(partition, "partition is owned by another")
+        }
         Some(Err(error)) => tracing::error!(partition, %error, "owner gave its partition up"),
     }
     metrics::counter!("stonechat_router_partitions_dropped_total").increment(1);

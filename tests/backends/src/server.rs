@@ -312,8 +312,6 @@ pub async fn until(patience: Duration, mut condition: impl AsyncFnMut() -> bool)
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,7 +1,11 @@
 //! What every client of Kafka does alike: it logs, and it asks about topics.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use rdkafka::{
     ClientContext,
     client::Client,
@@ -16,35 +20,44 @@ use crate::LogError;
 /// How long a question about topics may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Logs what librdkafka says.
-pub(super) struct Logging;
+/// Between two warnings of a client; what comes in between is counted and seen at the level of debugging.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Logs what librdkafka says. While brokers are away that is a lot; what it leads to is told where it matters.
+#[derive(Default)]
+pub(super) struct Logging {
+    complained: Mutex<Option<Instant>>,
+}
+
+impl Logging {
+    /// Warns of an error that passes by itself, though not again and again.
+    pub fn complain(&self, error: &KafkaError, reason: &str) {
+        let mut complained = self.complained.lock();
+        if complained.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY) {
+            tracing::debug!(%error, "kafka: {reason}");
+            return;
+        }
+        *complained = Some(Instant::now());
+        tracing::warn!(%error, "kafka: {reason}");
+    }
+}
 
 impl ClientContext for Logging {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level, facility, message);
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(kafka.facility = facility, "{message}");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(kafka.facility = facility, "{message}"),
+            // Errors come as such, too.
+            _ => tracing::debug!(kafka.facility = facility, "{message}"),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
+        metrics::counter!("stonechat_kafka_errors_total").increment(1);
+        self.complain(&error, reason);
     }
-}
-
-/// Logs a line of librdkafka. Connections come and go; what that leads to is told where it matters.
-pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(kafka.facility = facility, "{message}");
-        }
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(kafka.facility = facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(kafka.facility = facility, "{message}"),
-        RDKafkaLogLevel::Debug => tracing::debug!(kafka.facility = facility, "{message}"),
-    }
-}
-
-/// Logs an error that belongs to no call.
-pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    metrics::counter!("stonechat_kafka_errors_total").increment(1);
-    tracing::warn!(%error, "kafka: {reason}");
 }
 
 /// The error of a log for an error of Kafka.

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use super::{
     KafkaConfig,
-    client::{blocking, ends, is_of_membership, log_error, log_line, unavailable},
+    client::{Logging, blocking, ends, is_of_membership, unavailable},
     reader::{Reader, Slot},
 };
 use crate::LogError;
@@ -109,7 +109,7 @@ impl Group {
         if *has_joined {
             return Ok(());
         }
-        let membership = Membership { shared: Arc::clone(&self.shared) };
+        let membership = Membership { shared: Arc::clone(&self.shared), logging: Logging::default() };
         let consumer: BaseConsumer<Membership> =
             self.config.consumer(&self.id).create_with_context(membership).map_err(unavailable)?;
         consumer.subscribe(&[&self.shared.topic]).map_err(unavailable)?;
@@ -117,7 +117,7 @@ impl Group {
         drop(self.shared.consumer.set(Arc::downgrade(&consumer)));
         let shared = Arc::clone(&self.shared);
         let thread = std::thread::Builder::new().name("kafka-group".to_owned());
-        thread.spawn(move || poll(&consumer, &shared)).map_err(unavailable)?;
+        thread.spawn(move || poll(consumer, &shared)).map_err(unavailable)?;
         *has_joined = true;
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Drop for Group {
 }
 
 /// The thread's work.
-fn poll(consumer: &Arc<BaseConsumer<Membership>>, shared: &Shared) {
+fn poll(consumer: Arc<BaseConsumer<Membership>>, shared: &Shared) {
     while !shared.is_leaving.load(Ordering::Acquire) {
         *shared.polled.lock() = Instant::now();
         match consumer.poll(POLL) {
@@ -156,17 +156,30 @@ fn poll(consumer: &Arc<BaseConsumer<Membership>>, shared: &Shared) {
             Some(Ok(_)) => tracing::error!(kafka.topic = shared.topic, "record came beside its partition's queue"),
         }
     }
+    leave(consumer, shared);
+    shared.has_left.store(true, Ordering::Release);
+    shared.left.notify_waiters();
+}
+
+/// Commits the last positions and tells the group.
+fn leave(consumer: Arc<BaseConsumer<Membership>>, shared: &Shared) {
     let partitions: Vec<u32> = shared.slots.lock().keys().copied().collect();
     shared.wait_for_readers(&partitions);
-    // Commits what is stored, and tells the group.
+    consumer.context().commit_last(&consumer, &partitions);
+    let slots = std::mem::take(&mut *shared.slots.lock());
+    slots.values().for_each(|slot| slot.be_gone());
+    drop(slots);
+    // Dropping the last one closes it; a reader that did not end in time has another.
+    if Arc::strong_count(&consumer) == 1 {
+        return;
+    }
     if let Err(error) = consumer.close_queue() {
         tracing::warn!(%error, "consumer could not be closed");
+        return;
     }
     while !consumer.closed() {
         drop(consumer.poll(POLL));
     }
-    shared.has_left.store(true, Ordering::Release);
-    shared.left.notify_waiters();
 }
 
 impl Shared {
@@ -194,6 +207,15 @@ impl Shared {
         self.claimable.notify_waiters();
     }
 
+    /// The queue of a partition that was given tells nothing any more, nor does one that it came back with: they are
+    /// the same in librdkafka.
+    pub fn deafen(&self, given: &Arc<Slot>) {
+        let present = self.slots.lock().get(&given.partition).cloned();
+        if let Some(present) = present.filter(|present| !Arc::ptr_eq(present, given)) {
+            present.be_deaf();
+        }
+    }
+
     /// Has the readers of partitions end, and waits until they have, though not for ever.
     fn wait_for_readers(&self, partitions: &[u32]) {
         let end = Instant::now() + Duration::from_millis(limits::KAFKA_HANDOVER_MS);
@@ -211,14 +233,10 @@ impl Shared {
         }
     }
 
-    /// Counts an error that passes: librdkafka tries again by itself.
+    /// An error of the consumer or a partition, which was logged where librdkafka told of it.
     pub fn note(&self, error: &KafkaError) {
-        metrics::counter!("stonechat_kafka_errors_total").increment(1);
-        match error {
-            KafkaError::MessageConsumptionFatal(_) => {
-                tracing::error!(%error, kafka.topic = self.topic, "kafka failed for good");
-            }
-            _ => tracing::warn!(%error, kafka.topic = self.topic, "kafka does not answer"),
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            tracing::error!(%error, kafka.topic = self.topic, "kafka failed for good");
         }
     }
 
@@ -272,15 +290,16 @@ fn native(partition: u32) -> i32 {
 /// What librdkafka calls.
 pub(super) struct Membership {
     shared: Arc<Shared>,
+    logging: Logging,
 }
 
 impl ClientContext for Membership {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level, facility, message);
+        self.logging.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
+        self.logging.error(error, reason);
     }
 }
 
@@ -305,7 +324,7 @@ impl ConsumerContext for Membership {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             Err(error) => {
                 metrics::counter!("stonechat_log_commit_failures_total").increment(1);
-                tracing::warn!(%error, kafka.topic = self.shared.topic, "positions were not committed");
+                self.logging.complain(&error, "positions were not committed");
             }
         }
     }
@@ -430,7 +449,7 @@ impl Membership {
         if committed > end {
             metrics::counter!("stonechat_log_broken_total").increment(1);
             let what = format!("{topic}/{partition} ends at {end}, was read up to {committed}: it was made anew");
-            tracing::error!(kafka.topic = topic, partition, "{what}; count the generation up");
+            tracing::error!(kafka.topic = topic, partition, "{what}; the generation must be counted up");
             return Start { offset: Some(end), broken: Some(what) };
         }
         if committed < first {

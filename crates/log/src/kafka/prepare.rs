@@ -110,7 +110,7 @@ struct Brokers<'a> {
 
 impl<'a> Brokers<'a> {
     fn new(config: &'a KafkaConfig) -> Result<Self, KafkaSetupError> {
-        let admin = config.client().create_with_context(Logging).map_err(KafkaSetupError::client)?;
+        let admin = config.client().create_with_context(Logging::default()).map_err(KafkaSetupError::client)?;
         Ok(Self { config, questions: Questions::new(config)?, admin })
     }
 

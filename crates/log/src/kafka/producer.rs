@@ -86,5 +86,5 @@ impl Producer {
 }
 
 fn create(config: &ClientConfig) -> Result<Inner, KafkaError> {
-    config.create_with_context(Logging)
+    config.create_with_context(Logging::default())
 }

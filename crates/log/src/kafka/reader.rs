@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -43,7 +43,9 @@ pub(super) struct Slot {
     pub partition: u32,
     hold: AtomicU8,
     /// Something arrived, or `hold` changed.
-    pub changed: Notify,
+    changed: Notify,
+    /// The queue does not tell any more when something arrives.
+    is_deaf: AtomicBool,
     state: Mutex<SlotState>,
 }
 
@@ -69,18 +71,32 @@ impl Slot {
         broken: Option<String>,
     ) -> Arc<Self> {
         let state = SlotState { queue: Some(queue), resume, is_ahead: false, broken, failed: None };
-        let slot =
-            Arc::new(Self { partition, hold: AtomicU8::new(OWNED), changed: Notify::new(), state: Mutex::new(state) });
-        let weak = Arc::downgrade(&slot);
-        let tell = move || {
-            if let Some(slot) = weak.upgrade() {
-                slot.changed.notify_one();
-            }
-        };
-        if let Some(queue) = &mut slot.state.lock().queue {
+        Arc::new(Self {
+            partition,
+            hold: AtomicU8::new(OWNED),
+            changed: Notify::new(),
+            is_deaf: AtomicBool::new(true),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Has the queue tell when something arrives, from now on or again.
+    fn listen(self: &Arc<Self>, queue: &mut PartitionQueue<Membership>) {
+        if self.is_deaf.swap(false, Ordering::AcqRel) {
+            let slot = Arc::downgrade(self);
+            let tell = move || {
+                if let Some(slot) = slot.upgrade() {
+                    slot.changed.notify_one();
+                }
+            };
             queue.set_nonempty_callback(tell);
         }
-        slot
+    }
+
+    /// An earlier reader of the same partition ended, and with it what the queue told.
+    pub fn be_deaf(&self) {
+        self.is_deaf.store(true, Ordering::Release);
+        self.changed.notify_one();
     }
 
     /// From now on nothing more is read.
@@ -118,13 +134,16 @@ impl Slot {
         if state.failed.is_some_and(|failed| failed.elapsed() < AGAIN) {
             return None;
         }
-        let queue = state.queue.take()?;
+        let mut queue = state.queue.take()?;
+        self.listen(&mut queue);
         Some(Reader {
             slot: Arc::clone(self),
             queue: Some(queue),
             shared: Arc::clone(shared),
             expected: state.resume,
             committed: None,
+            has_read: false,
+            is_refused: false,
             seek_to: state.resume.filter(|_| state.is_ahead),
         })
     }
@@ -140,6 +159,10 @@ pub(super) struct Reader {
     expected: Option<i64>,
     /// The newest offset that was committed here.
     committed: Option<u64>,
+    /// Whether anything was read here.
+    has_read: bool,
+    /// Whether the group refused a position.
+    is_refused: bool,
     /// What an earlier reader read beyond its commit is read again.
     seek_to: Option<i64>,
 }
@@ -171,7 +194,7 @@ impl Reader {
     /// Waits for records; `None` when the partition goes elsewhere.
     pub async fn next_batch(&mut self, max_items: usize, max_bytes: usize) -> Result<Option<Vec<Record>>, LogError> {
         loop {
-            if self.slot.hold() != OWNED {
+            if self.slot.hold() != OWNED || self.is_refused {
                 return Ok(None);
             }
             let records = self.take(max_items.max(1), max_bytes)?;
@@ -185,7 +208,8 @@ impl Reader {
 
     /// Takes what has been fetched.
     fn take(&mut self, max_items: usize, max_bytes: usize) -> Result<Vec<Record>, LogError> {
-        let Some(queue) = self.queue.take() else { return Err(LogError::Closed) };
+        let Some(mut queue) = self.queue.take() else { return Err(LogError::Closed) };
+        self.slot.listen(&mut queue);
         let taken = self.take_from(&queue, max_items, max_bytes);
         self.queue = Some(queue);
         taken
@@ -220,25 +244,25 @@ impl Reader {
 
     /// Notes an offset; records follow each other without a gap.
     fn advance(&mut self, offset: i64) -> Result<(), LogError> {
-        let (topic, partition) = (self.shared.topic.as_str(), self.slot.partition);
-        match self.expected {
-            Some(expected) if offset < expected => {
+        let mut state = self.slot.state.lock();
+        state.is_ahead = true;
+        if let Some(expected) = self.expected.filter(|expected| *expected != offset) {
+            let (topic, partition) = (self.shared.topic.as_str(), self.slot.partition);
+            if self.has_read || offset < expected {
+                // Whoever claims it next goes back and finds out whether that is all there is.
                 metrics::counter!("stonechat_log_broken_total").increment(1);
-                let what = format!("{topic}/{partition} begins anew at {offset} where {expected} follows");
+                let what = format!("{topic}/{partition} goes on at {offset} where {expected} follows");
                 tracing::error!(kafka.topic = topic, partition, "{what}: was the topic made anew?");
                 return Err(LogError::Unavailable(what));
             }
-            Some(expected) if offset > expected => {
-                metrics::counter!("stonechat_log_expired_records_total")
-                    .increment(u64::try_from(offset - expected).unwrap_or(0));
-                tracing::error!(kafka.topic = topic, partition, from = expected, to = offset, "records went unread");
-            }
-            _ => {}
+            let expired = u64::try_from(offset - expected).unwrap_or(0);
+            metrics::counter!("stonechat_log_expired_records_total").increment(expired);
+            tracing::error!(kafka.topic = topic, partition, expired, "records expired before they were read");
+            state.resume = Some(offset);
         }
-        self.expected = Some(offset + 1);
-        let mut state = self.slot.state.lock();
-        state.is_ahead = true;
         state.resume.get_or_insert(offset);
+        self.has_read = true;
+        self.expected = Some(offset + 1);
         Ok(())
     }
 
@@ -294,16 +318,26 @@ impl Reader {
         Ok(())
     }
 
-    fn lost(&self) -> LogError {
+    /// The group refused a position. Perhaps it shares its partitions anew, of which this one stays here: then it is
+    /// claimed again, and otherwise the group tells within moments that it is another's.
+    fn lost(&mut self) -> LogError {
         metrics::counter!("stonechat_log_lost_partitions_total").increment(1);
-        self.slot.be_gone();
+        self.is_refused = true;
+        self.slot.state.lock().failed = Some(Instant::now());
         LogError::Lost
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.slot.state.lock().queue = self.queue.take();
+        let queue = self.queue.take();
+        if self.slot.hold() == GONE {
+            // If the partition came back meanwhile, this is what its new queue told by.
+            drop(queue);
+            self.shared.deafen(&self.slot);
+        } else {
+            self.slot.state.lock().queue = queue;
+        }
         self.shared.freed();
     }
 }

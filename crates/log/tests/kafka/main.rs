@@ -2,4 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conformance;
+mod faults;
+mod measure;
+mod members;
+mod owners;
+mod setup;
 mod world;

@@ -29,8 +29,10 @@ pub async fn broker() -> Arc<Kafka> {
     kafka
 }
 
-/// Names that no other test has, for one broker.
+/// Names that no other test has, for one broker. `RUST_LOG=info` shows what the logs say.
 pub fn config(brokers: String) -> KafkaConfig {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
     static NEXT: AtomicU64 = AtomicU64::new(1);
     KafkaConfig {
         brokers,
@@ -53,7 +55,7 @@ pub fn rows() -> (Arc<dyn Rows>, TempDir) {
 pub struct World {
     pub config: KafkaConfig,
     pub rows: Arc<dyn Rows>,
-    pub guard: (TempDir, Arc<Kafka>),
+    _guard: (TempDir, Arc<Kafka>),
 }
 
 impl World {
@@ -68,7 +70,7 @@ impl World {
     pub async fn with(config: KafkaConfig, kafka: Arc<Kafka>) -> Self {
         let (rows, folder) = rows();
         prepare(&config, rows.as_ref()).await.unwrap();
-        Self { config, rows, guard: (folder, kafka) }
+        Self { config, rows, _guard: (folder, kafka) }
     }
 
     /// The command log, as another process opens it.

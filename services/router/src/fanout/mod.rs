@@ -91,6 +91,8 @@ impl Fanout {
             if !is_nothing || uncommitted >= COMMIT_EVERY {
                 source.commit(last).await?;
                 uncommitted = 0;
+            } else {
+                source.pass(last).await?;
             }
         }
         Ok(())
