@@ -31,6 +31,7 @@ fn cpu() -> Duration {
 }
 
 /// Runs something that takes so many records, and tells what each took.
+#[expect(clippy::print_stdout, reason = "its purpose")]
 async fn measure(what: &str, records: u64, run: impl Future<Output = ()>) {
     let (begun, cpu_before) = (Instant::now(), cpu());
     run.await;

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -14,6 +15,9 @@ use stonechat_model::{ConversationId, LogId, LogKey, Position, TenantId};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::world::PATIENCE;
+
+/// How long an owner deals with a batch.
+const WORK: Duration = Duration::from_millis(20);
 
 /// The log of a conversation.
 pub fn key(number: u64) -> LogKey {
@@ -75,8 +79,7 @@ async fn note(source: &mut dyn CommandSource, seen: &Seen) -> Result<(), LogErro
         let last = items.last().unwrap().position;
         let texts = items.into_iter().map(|item| (item.position, String::from_utf8(item.payload.to_vec()).unwrap()));
         seen.lock().entry(source.partition()).or_default().extend(texts);
-        // Whatever an owner does takes time.
-        tokio::task::yield_now().await;
+        tokio::time::sleep(WORK).await;
         source.commit(last).await?;
     }
     Ok(())
