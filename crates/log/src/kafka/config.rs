@@ -7,6 +7,8 @@ use stonechat_model::{Position, limits};
 
 use super::topics::KafkaSetupError;
 
+/// How often a group tells how far its readers are behind.
+const STATISTICS_EVERY_MS: u64 = 5_000;
 /// How often positions are committed.
 const COMMIT_EVERY_MS: u64 = 200;
 /// A record with its key and framing: an event is not much larger than the command that led to it.
@@ -192,6 +194,7 @@ impl KafkaConfig {
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", COMMIT_EVERY_MS.to_string())
             .set("auto.offset.reset", "earliest")
+            .set("statistics.interval.ms", STATISTICS_EVERY_MS.to_string())
             .set("fetch.error.backoff.ms", "100")
             .set("fetch.queue.backoff.ms", "20")
             .set("queued.max.messages.kbytes", (limits::KAFKA_FETCH_BYTES / 1_024).to_string())

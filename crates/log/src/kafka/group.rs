@@ -14,7 +14,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use rdkafka::{
-    ClientContext, Offset, TopicPartitionList,
+    ClientContext, Offset, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
@@ -42,7 +42,6 @@ const SEEK: Duration = Duration::from_secs(5);
 /// A group, of which the process becomes a member with its first claim.
 pub(super) struct Group {
     config: KafkaConfig,
-    id: String,
     shared: Arc<Shared>,
     has_joined: Mutex<bool>,
 }
@@ -50,6 +49,7 @@ pub(super) struct Group {
 /// What readers, the thread and claims share.
 pub(super) struct Shared {
     pub topic: String,
+    group: String,
     pub partitions: u32,
     session: Duration,
     consumer: OnceLock<Weak<BaseConsumer<Membership>>>,
@@ -72,6 +72,7 @@ impl Group {
     pub fn new(config: &KafkaConfig, topic: String, id: String) -> Self {
         let shared = Shared {
             topic,
+            group: id,
             partitions: config.partitions,
             session: config.session_timeout,
             consumer: OnceLock::new(),
@@ -84,7 +85,7 @@ impl Group {
             confirmed: Mutex::new(Instant::now()),
             polled: Mutex::new(Instant::now()),
         };
-        Self { config: config.clone(), id, shared: Arc::new(shared), has_joined: Mutex::new(false) }
+        Self { config: config.clone(), shared: Arc::new(shared), has_joined: Mutex::new(false) }
     }
 
     /// Waits until one more partition is this process's and nobody here has it.
@@ -111,7 +112,7 @@ impl Group {
         }
         let membership = Membership { shared: Arc::clone(&self.shared), logging: Logging::default() };
         let consumer: BaseConsumer<Membership> =
-            self.config.consumer(&self.id).create_with_context(membership).map_err(unavailable)?;
+            self.config.consumer(&self.shared.group).create_with_context(membership).map_err(unavailable)?;
         consumer.subscribe(&[&self.shared.topic]).map_err(unavailable)?;
         let consumer = Arc::new(consumer);
         drop(self.shared.consumer.set(Arc::downgrade(&consumer)));
@@ -300,6 +301,15 @@ impl ClientContext for Membership {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.logging.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.shared.topic) else { return };
+        let owned = self.shared.slots.lock();
+        let partition = |slot: &Arc<Slot>| topic.partitions.get(&native(slot.partition));
+        // Of a partition that just came it is not known yet: -1.
+        let lag: i64 = owned.values().filter_map(partition).map(|partition| partition.consumer_lag_stored.max(0)).sum();
+        metrics::gauge!("stonechat_log_lag_records", "group" => self.shared.group.clone()).set(lag as f64);
     }
 }
 

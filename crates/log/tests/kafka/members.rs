@@ -218,6 +218,23 @@ async fn records_that_nobody_of_ours_wrote_are_put_aside() {
 }
 
 #[tokio::test]
+async fn a_group_tells_how_far_it_is_behind() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
+    let world = World::new().await;
+    let log = world.commands().await;
+    let key = key_of(0, 4);
+    for number in 0..50 {
+        log.append(&key, number.to_string().into()).await.unwrap();
+    }
+    let mut source = log.claim().await.unwrap();
+    let items = tokio::time::timeout(PATIENCE, source.next_batch(20, 1_000)).await.unwrap().unwrap().unwrap();
+    source.commit(items.last().unwrap().position).await.unwrap();
+    let group = world.config.owners_group();
+    let lag = format!("stonechat_log_lag_records{{group=\"{group}\"}} {}\n", 50 - items.len());
+    soon("telling", async || recorder.render().contains(&lag)).await;
+}
+
+#[tokio::test]
 async fn a_record_above_the_limit_is_refused() {
     let world = World::new().await;
     let log = world.commands().await;
