@@ -104,6 +104,7 @@ backends: ## Fetch the real servers that the cluster's tests start; what apt lac
 test-backends: backends ## The suites of the seams on real servers: Kafka
 	cargo test $(CARGO_FLAGS) --package stonechat-backends
 	cargo test $(CARGO_FLAGS) --package stonechat-log --features cluster --test kafka
+	cargo test $(CARGO_FLAGS) --package stonechat-cluster-tests --features cluster
 
 .PHONY: ci
 ci: ## What CI runs

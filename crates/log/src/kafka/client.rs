@@ -48,6 +48,8 @@ impl ClientContext for Logging {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(kafka.facility = facility, "{message}");
             }
+            // It says that the setting is experimental, at each start.
+            _ if message.contains("enable.gapless.guarantee") => tracing::debug!("{message}"),
             RDKafkaLogLevel::Warning => tracing::warn!(kafka.facility = facility, "{message}"),
             // Errors come as such, too.
             _ => tracing::debug!(kafka.facility = facility, "{message}"),

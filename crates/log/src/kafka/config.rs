@@ -9,6 +9,8 @@ use super::topics::KafkaSetupError;
 
 /// How often a group tells how far its readers are behind.
 const STATISTICS_EVERY_MS: u64 = 5_000;
+/// How often a member is heard of at least, and learns that partitions are shared anew.
+const HEARTBEAT_MS: u128 = 1_000;
 /// How often positions are committed.
 const COMMIT_EVERY_MS: u64 = 200;
 /// A record with its key and framing: an event is not much larger than the command that led to it.
@@ -203,7 +205,10 @@ impl KafkaConfig {
             GroupProtocol::Cooperative => client
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
-                .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 4).max(1).to_string()),
+                .set(
+                    "heartbeat.interval.ms",
+                    (self.session_timeout.as_millis() / 4).clamp(1, HEARTBEAT_MS).to_string(),
+                ),
             GroupProtocol::Consumer => client.set("group.protocol", "consumer"),
         };
         client

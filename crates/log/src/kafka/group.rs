@@ -317,6 +317,10 @@ impl ConsumerContext for Membership {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, all: &mut TopicPartitionList) {
         let partitions = self.ours(all);
         let done = match what {
+            // A cooperative group asks although nothing moves.
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if partitions.is_empty() => {
+                consumer.incremental_assign(&TopicPartitionList::new())
+            }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, &partitions),
             _ => self.give(consumer, &partitions),
         };

@@ -1,0 +1,1 @@
+//! Roles on the backends of a cluster: see `tests/`.
