@@ -25,9 +25,11 @@ const PAYLOAD: usize = 300;
 fn cpu() -> Duration {
     const TICKS_PER_S: u64 = 100;
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<u64> = stat.rsplit(") ").next().unwrap().split(' ').filter_map(|f| f.parse().ok()).collect();
-    // The fields after the state, which is no number: utime and stime are the 11th and 12th.
-    Duration::from_millis((fields[10] + fields[11]) * 1_000 / TICKS_PER_S)
+    let mut fields = stat.rsplit(") ").next().unwrap().split(' ');
+    // What follows the name: utime and stime are the 12th and the 13th.
+    let user: u64 = fields.nth(11).unwrap().parse().unwrap();
+    let system: u64 = fields.next().unwrap().parse().unwrap();
+    Duration::from_millis((user + system) * 1_000 / TICKS_PER_S)
 }
 
 /// Runs something that takes so many records, and tells what each took.
