@@ -88,6 +88,7 @@ limits! {
     STATE_CONVERSATIONS: usize = 50_000, "conversations", "Conversations that an owner of a partition keeps in memory.";
     STATE_MEMBERS: usize = 1_024, "members", "Members of one channel that an owner keeps in memory.";
     ROLL_FORWARD_EVENTS: usize = 4_096, "events", "Events above a head that loading a conversation finishes.";
+    PRESENCE_USERS: usize = 1_000_000, "users", "Users whose last seen time and status text presence keeps in memory; who is gone for longest is forgotten first.";
     RANGE_ROWS: usize = 10_000, "rows", "Rows of one range read.";
     GET_KEYS: usize = 10_000, "keys", "Keys of one bulk read.";
     STREAM_TTL_S: u64 = 7 * 86_400, "seconds", "How long the embedded event stream is kept for its consumers.";

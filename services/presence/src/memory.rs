@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use stonechat_errors::Error;
-use stonechat_model::{ConversationId, GatewayId, TenantId, TimeUs, UserId};
+use stonechat_model::{ConversationId, GatewayId, TenantId, TimeUs, UserId, limits};
 use stonechat_proto::v1::{Signal, Status, signal};
 use stonechat_rpc::{Audience, Inbox, Presence, SignalDelivery, StatusUpdate, Target, TargetQuery};
 
@@ -49,7 +49,11 @@ impl MemoryPresence {
     /// Takes out gateways whose leases lapsed. To be called every so often.
     pub fn expire(&self) {
         let now_us = (self.clock)();
-        let changes = self.state.write().expire(now_us);
+        let changes = {
+            let mut state = self.state.write();
+            state.forget_long_gone(limits::PRESENCE_USERS);
+            state.expire(now_us)
+        };
         self.tell(changes);
         let state = self.state.read();
         self.inboxes.lock().retain(|gateway, _| state.knows(gateway));

@@ -96,6 +96,25 @@ impl State {
         lapsed.iter().flat_map(|gateway| self.detach(gateway, now_us)).collect()
     }
 
+    /// Forgets the users who were seen last the longest ago when more than `max` are known, a tenth of them at once;
+    /// never one who is online.
+    pub fn forget_long_gone(&mut self, max: usize) {
+        if self.known.len() <= max {
+            return;
+        }
+        let excess = self.known.len() - max + max / 10;
+        let is_offline = |(user, _): &(&User, &Known)| !self.routes.contains_key(*user);
+        let mut seen: Vec<TimeUs> = self.known.iter().filter(is_offline).map(|(_, known)| known.last_seen_us).collect();
+        if seen.is_empty() {
+            return;
+        }
+        let last = excess.min(seen.len()) - 1;
+        let (_, newest_forgotten, _) = seen.select_nth_unstable(last);
+        let newest_forgotten = *newest_forgotten;
+        let routes = &self.routes;
+        self.known.retain(|user, known| known.last_seen_us > newest_forgotten || routes.contains_key(user));
+    }
+
     /// Whether the gateway has a lease.
     pub fn knows(&self, gateway: &GatewayId) -> bool {
         self.gateways.contains_key(gateway)
@@ -279,6 +298,27 @@ mod tests {
         let mut state = State::default();
         state.add_routes(&gateway("g1"), &[user("alice")]);
         assert_eq!(targets(&state, "alice"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn those_who_are_gone_for_longest_are_forgotten_and_nobody_who_is_there() {
+        let mut state = State::default();
+        let gateway = gateway("g1");
+        state.attach(&gateway, LEASE_US, 0);
+        let names: Vec<User> = (0..40).map(|number| user(&format!("u{number}"))).collect();
+        state.add_routes(&gateway, &names);
+        let away = StatusUpdate { away: Some(true), ..StatusUpdate::default() };
+        state.set_status(&names[0], away);
+        for (time, user) in names[1..].iter().enumerate() {
+            state.remove_routes(&gateway, std::slice::from_ref(user), 10 + i64::try_from(time).unwrap());
+        }
+        state.forget_long_gone(40);
+        assert_eq!(state.known.len(), 40, "so many may be known");
+        state.forget_long_gone(20);
+        assert_eq!(state.known.len(), 18);
+        assert_eq!(state.status(&names[0]).availability(), Availability::Away);
+        assert_eq!(state.status(&names[1]).last_seen_us, 0, "forgotten");
+        assert_eq!(state.status(&names[39]).last_seen_us, 48);
     }
 
     #[test]
