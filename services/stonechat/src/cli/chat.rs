@@ -23,7 +23,8 @@ use super::{
 const SHOWN: u64 = 20;
 /// How long the last messages may take to be sent after the input ended.
 const FINISH: Duration = Duration::from_secs(10);
-const HELP: &str = "/status TEXT, /away, /back, /who, /quit; anything else is sent";
+const HELP: &str =
+    "/status TEXT says what you are at, /away, /back, /who is there, /help, /quit; anything else is sent";
 
 /// Which chat.
 #[derive(Debug, Args)]
@@ -109,6 +110,11 @@ impl Chat {
             "/back" => self.spawn(async move { client.set_status(Availability::Online, None, None).await }),
             _ if command.starts_with('/') => output::note(HELP),
             _ => {
+                // The terminal has shown the line; it is shown again with its place.
+                output::take_back_line();
+                if self.is_away {
+                    output::note(&format!("… goes out when connected again: {line}"));
+                }
                 let (conversation, text) = (self.conversation.clone(), line.to_owned());
                 self.spawn(async move {
                     // Input comes line by line: the others see that a line is on its way.
@@ -144,7 +150,7 @@ impl Chat {
             Event::Disconnected { reason } => {
                 // Once, however often it is tried again.
                 if !std::mem::replace(&mut self.is_away, true) {
-                    output::note(&format!("… disconnected, trying again: {reason}"));
+                    output::note(&format!("… disconnected, trying again; what you write is kept ({reason})"));
                 }
             }
             Event::Connected(_) => {

@@ -51,10 +51,16 @@ enum Command {
     #[command(after_help = "Examples:\n  stonechat chat --to bob\n  stonechat chat --conversation team")]
     Chat(chat::ChatArgs),
     /// Measure a server.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  stonechat bench all --spawn\n  stonechat bench direct --spawn --users 1000 --json"
+    )]
     Bench(bench::BenchCommand),
     /// Show and check the configuration.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  stonechat config defaults > stonechat.toml\n  stonechat config check stonechat.toml"
+    )]
     Config(config::ConfigCommand),
     /// Look for what keeps a server or a client from working.
     #[command(after_help = "Examples:\n  stonechat doctor\n  stonechat doctor --url https://chat.example --json")]

@@ -1,6 +1,6 @@
 //! Everything that commands print. A reader that went away ends the process quietly.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use serde::Serialize;
 
@@ -27,6 +27,15 @@ pub fn json(value: &impl Serialize) {
 /// Prints a line for the person at the terminal, apart from what was asked for.
 pub fn note(text: &str) {
     write(std::io::stderr().lock(), text);
+}
+
+/// Takes the line that was just entered off the screen, where input and output are a terminal.
+pub fn take_back_line() {
+    let mut out = std::io::stdout().lock();
+    if std::io::stdin().is_terminal() && out.is_terminal() {
+        // Up one line, and clear it (ECMA-48, CUU and EL). A terminal that is gone is no error.
+        let _ = out.write_all(b"\x1b[1A\x1b[2K").and_then(|()| out.flush());
+    }
 }
 
 /// Prints why something failed.

@@ -63,7 +63,10 @@ impl ServerArgs {
                 match events.recv().await {
                     Some(Event::Connected(ready)) => return Ok(ready.user),
                     Some(Event::Ended(error)) => return Err(error),
-                    Some(Event::Disconnected { reason }) => last = reason,
+                    Some(Event::Disconnected { reason }) => {
+                        // Said once is enough.
+                        last = reason.trim_start_matches("server cannot be reached: ").to_owned();
+                    }
                     Some(_) => {}
                     None => return Err(ClientError::Stopped),
                 }
