@@ -76,6 +76,13 @@ impl From<Error> for tonic::Status {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.into_response_with(status)
+    }
+}
+
+impl Error {
+    /// The problem with a status of HTTP's own, for what is no error of the catalogue, like a wrong method.
+    pub fn into_response_with(self, status: StatusCode) -> Response {
         let body = json!({
             "type": "about:blank",
             "title": status.canonical_reason().unwrap_or("Error"),

@@ -288,9 +288,7 @@ fn messages() -> Router<Arc<Service>> {
 
 async fn method_not_allowed() -> Response {
     let error = Error::invalid("this path does not take this method");
-    let mut response = error.into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    error.into_response_with(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Response {

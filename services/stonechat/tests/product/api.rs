@@ -306,6 +306,7 @@ async fn every_error_is_a_problem() {
         let what = format!("{method} {path} {:.40}: {got} {answer}", body);
         assert_eq!((got, answer["code"].as_str()), (status, Some(code)), "{what}");
         assert_eq!(headers["content-type"], "application/problem+json", "{what}");
+        assert_eq!(answer["status"], status, "{what}");
         assert!(answer["detail"].is_string() && answer["title"].is_string(), "{what}");
         assert_eq!(headers.contains_key("allow"), status == 405, "{what}");
     }
