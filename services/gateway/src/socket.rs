@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use metrics::Counter;
 use stonechat_model::{limits, now_us};
 use tokio::{
-    io::AsyncReadExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, Sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_tungstenite::{
@@ -75,16 +75,19 @@ pub(crate) async fn serve(
     }
 }
 
-/// Writes a close frame, then reads on until the stream ends, so that the peer gets to see it.
+/// Writes a close frame and ends this side of the stream, which clients wait for (RFC 6455, section 7.1.1); then reads
+/// on until the peer ends its side, so that it gets to see the frame.
 async fn close(mut stream: Stream, reason: Close) {
     let deadline = Instant::now() + Duration::from_secs(limits::CLOSE_TIMEOUT_S);
     let frame = CloseFrame { code: CloseCode::from(reason.code), reason: reason.reason.as_ref().into() };
     let written = async {
-        stream.close(Some(frame)).await?;
+        // Refused where the peer closed first; then the answer to its frame waits to be written.
+        let _ = stream.close(Some(frame)).await;
         stream.flush().await
     };
     // A peer that is gone, or that sent nonsense, needs no answer beyond the attempt.
     let _ = timeout_at(deadline, written).await;
+    let _ = timeout_at(deadline, stream.get_mut().shutdown()).await;
     let mut rest = [0; 1_024];
     let raw = stream.get_mut();
     let _ = timeout_at(deadline, async { while raw.read(&mut rest).await.is_ok_and(|read| read > 0) {} }).await;

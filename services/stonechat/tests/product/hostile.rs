@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stonechat_model::limits;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 
 use crate::support::{
@@ -375,4 +377,15 @@ async fn a_handshake_that_never_ends_is_cut_off() {
     };
     within("end of the slow handshake", cut_off).await;
     bystanders.still_talk("slow handshake").await;
+}
+
+/// RFC 6455, section 7.1.1: the server ends the stream first, and clients wait for that.
+#[tokio::test]
+async fn a_closed_connection_ends_without_the_client_doing_more() {
+    let server = Server::start().await;
+    let mut wire = Wire::open(server.address, JSON).await;
+    wire.frame(CLOSE, &1000_u16.to_be_bytes()).await.expect("written");
+    assert_eq!(wire.close_code().await, 1000);
+    let ended = timeout(Duration::from_secs(limits::CLOSE_TIMEOUT_S - 2), wire.end()).await;
+    assert!(ended.is_ok(), "the server waits for the client, which waits for the server");
 }
