@@ -14,6 +14,7 @@ use stonechat_model::now_us;
 use stonechat_proto::v1::{GoAway, server_frame};
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Inboxes, Presence, RouterLink};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -56,6 +57,8 @@ pub struct Gateway {
     /// Ends every connection.
     pub(crate) end: CancellationToken,
     draining: AtomicBool,
+    /// Whether presence knows this gateway: until then it would take no routes.
+    registered: watch::Sender<bool>,
     inboxes: Arc<Inboxes>,
 }
 
@@ -69,12 +72,26 @@ impl Gateway {
         let hub = Hub::new(config, dependencies, Rules::default());
         inboxes.insert(id, Arc::clone(&hub) as Arc<dyn Inbox>);
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
-        Arc::new(Self { hub, tasks, end, draining: AtomicBool::new(false), inboxes })
+        Arc::new(Self {
+            hub,
+            tasks,
+            end,
+            draining: AtomicBool::new(false),
+            registered: watch::Sender::new(false),
+            inboxes,
+        })
     }
 
     /// The routes that clients use.
     pub fn router(self: &Arc<Self>) -> Router {
         upgrade::router(Arc::clone(self))
+    }
+
+    /// Waits until presence knows this gateway, for as long as a client may take for its hello; says whether it does.
+    pub(crate) async fn registered(&self) -> bool {
+        let mut registered = self.registered.subscribe();
+        let known = registered.wait_for(|is_registered| *is_registered);
+        tokio::time::timeout(self.hub.config.hello_timeout, known).await.is_ok_and(|known| known.is_ok())
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -90,6 +107,7 @@ impl Gateway {
                 return;
             }
         }
+        self.registered.send_replace(true);
         let work = || async {
             loop {
                 let work = hub.next_work().await;

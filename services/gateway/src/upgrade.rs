@@ -45,6 +45,10 @@ fn accept(gateway: &Arc<Gateway>, mut request: Request) -> Result<Response, Erro
         match upgraded.await {
             Ok(upgraded) => {
                 let end = gateway.end.child_token();
+                // A session that begins before would have no route, and nobody would notice.
+                if end.run_until_cancelled(gateway.registered()).await != Some(true) {
+                    return;
+                }
                 Box::pin(socket::serve(upgraded, Arc::clone(&gateway.hub), encoding, end)).await;
             }
             Err(error) => tracing::debug!(%error, "upgrade failed"),
