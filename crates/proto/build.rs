@@ -82,6 +82,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     let mut builder = tonic_prost_build::configure()
         .bytes(PUBLIC)
+        .bytes(".stonechat.internal.v1.Call")
+        .bytes(".stonechat.internal.v1.Reply")
+        .bytes(".stonechat.internal.v1.RowKey")
+        .bytes(".stonechat.internal.v1.RowPut")
+        .bytes(".stonechat.internal.v1.RowFound")
+        .bytes(".stonechat.internal.v1.RangeRows")
+        .bytes(".stonechat.internal.v1.EventsToNode")
         .type_attribute(PUBLIC, "#[derive(serde::Serialize, serde::Deserialize)] #[serde(rename_all = \"snake_case\")]")
         .message_attribute(PUBLIC, "#[serde(default)]");
     for (path, attribute) in json_shape() {

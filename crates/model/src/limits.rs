@@ -94,6 +94,17 @@ limits! {
     STREAM_TTL_S: u64 = 7 * 86_400, "seconds", "How long the embedded event stream is kept for its consumers.";
     STREAM_BATCH: usize = 256, "events", "Events that a consumer of the event stream takes at once.";
     COMMAND_TIMEOUT_MS: u64 = 10_000, "milliseconds", "How long an api request waits for its command's outcome.";
+    PEERS: usize = 256, "processes", "Processes of one role that another process talks to.";
+    PEER_FRAME_BYTES: usize = 67_108_864, "bytes", "A frame between roles; a larger one ends its stream.";
+    PEER_GATHER_BYTES: usize = 1_048_576, "bytes", "What is gathered into one frame between roles, beside a single larger item.";
+    CALLS_IN_FLIGHT: usize = 16_384, "calls", "Calls of one process to one role that wait for replies; beyond it a call is refused as unavailable.";
+    CALLS_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes of calls, or of replies, that wait for one stream between roles.";
+    CALLS_SERVED: usize = 8_192, "calls", "Calls that a storage or presence process works on at once; beyond it a call is refused as unavailable.";
+    STORAGE_CALL_TIMEOUT_MS: u64 = 8_000, "milliseconds", "How long a call of storage waits for its reply.";
+    PRESENCE_CALL_TIMEOUT_MS: u64 = 2_000, "milliseconds", "How long a call of presence waits for its reply.";
+    LINK_COMMANDS_QUEUED: usize = 16_384, "commands", "Commands of a node that wait for one link to a router; beyond it a command is refused as unavailable.";
+    LINK_COMMANDS_APPENDED: usize = 8_192, "commands", "Commands of one link that wait for the command log; then the router reads no more of the link.";
+    LINK_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes that wait for one link to a node; beyond it the link is closed, and the node checks for itself.";
     ROUTES_PER_USER: usize = 16, "gateways", "Gateways that hold sessions of one user.";
 }
 

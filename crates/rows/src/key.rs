@@ -41,6 +41,36 @@ impl KeyPart {
             Self::Number(number) => to.extend_from_slice(&number.to_be_bytes()),
         }
     }
+
+    /// Reads back what [`KeyPart::encode`] wrote of the first of these columns, one after the other.
+    pub fn decode_prefix(columns: &[Column], mut bytes: &[u8]) -> Result<Vec<Self>, RowsError> {
+        let corrupt = || RowsError::Corrupt("parts of a key".to_owned());
+        let mut parts = Vec::with_capacity(columns.len());
+        for column in columns {
+            if bytes.is_empty() {
+                break;
+            }
+            let (part, rest) = Self::decode(column.kind, bytes).ok_or_else(corrupt)?;
+            parts.push(part);
+            bytes = rest;
+        }
+        if bytes.is_empty() { Ok(parts) } else { Err(corrupt()) }
+    }
+
+    /// Reads a part, and gives what follows it.
+    fn decode(kind: ColumnKind, bytes: &[u8]) -> Option<(Self, &[u8])> {
+        match kind {
+            ColumnKind::Text => {
+                let end = bytes.iter().position(|byte| *byte == 0)?;
+                let text = std::str::from_utf8(bytes.get(..end)?).ok()?;
+                Some((Self::Text(text.into()), bytes.get(end + 1..)?))
+            }
+            ColumnKind::Number => {
+                let (number, rest) = bytes.split_first_chunk::<8>()?;
+                Some((Self::Number(u64::from_be_bytes(*number)), rest))
+            }
+        }
+    }
 }
 
 impl From<Arc<str>> for KeyPart {
@@ -143,19 +173,9 @@ impl Key {
     ) -> Result<(), RowsError> {
         let corrupt = || RowsError::Corrupt(format!("key of {}", self.table.name));
         for column in columns {
-            match column.kind {
-                ColumnKind::Text => {
-                    let end = bytes.iter().position(|b| *b == 0).ok_or_else(corrupt)?;
-                    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| corrupt())?;
-                    self.parts.push(KeyPart::Text(text.into()));
-                    bytes = &bytes[end + 1..];
-                }
-                ColumnKind::Number => {
-                    let (number, rest) = bytes.split_first_chunk::<8>().ok_or_else(corrupt)?;
-                    self.parts.push(KeyPart::Number(u64::from_be_bytes(*number)));
-                    bytes = rest;
-                }
-            }
+            let (part, rest) = KeyPart::decode(column.kind, bytes).ok_or_else(corrupt)?;
+            self.parts.push(part);
+            bytes = rest;
         }
         if bytes.is_empty() { Ok(()) } else { Err(corrupt()) }
     }

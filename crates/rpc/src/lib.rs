@@ -2,11 +2,12 @@
 //!
 //! A node that holds sessions or waits for outcomes (a gateway, an api) hands commands to a router by
 //! [`RouterLink`] and gets outcomes, events and signals at its [`Inbox`]. Where users are is asked of
-//! [`Presence`].
+//! [`Presence`]. [`remote`] is each of them, and the rows, in another process over gRPC.
 
 mod caller;
 mod link;
 mod presence;
+pub mod remote;
 
 pub use caller::CommandCaller;
 pub use link::{Audience, Control, Delivery, Done, Inbox, Inboxes, Outcome, RouterLink, SignalDelivery, TypingRequest};

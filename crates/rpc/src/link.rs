@@ -11,8 +11,9 @@ use stonechat_proto::{internal::v1::CommandRecord, internal::v1::Origin, v1};
 /// What a node asks of a router.
 #[async_trait]
 pub trait RouterLink: Send + Sync + 'static {
-    /// Hands over a command. When it returns the command is in the log and its outcome comes to the origin's
-    /// inbox, unless the owner is lost; whoever waits needs a deadline. On an error it may or may not be in the log.
+    /// Hands over a command, after those that were handed over before it. When it returns the command is in the log or
+    /// on its way there; its outcome, or why it could not be taken, comes to the origin's inbox, unless the router or
+    /// the owner is lost: whoever waits needs a deadline. On an error it may or may not be in the log.
     async fn submit(&self, command: CommandRecord) -> Result<(), Error>;
 
     /// Tells a conversation's other members that a user types. Nothing is kept; failures are not told.
@@ -127,17 +128,42 @@ pub trait Inbox: Send + Sync + 'static {
     fn unsure(&self);
 }
 
-/// The inboxes that a process can reach, by node.
+/// The inboxes that a process can reach, by node: those of its own nodes, and those of nodes that are linked to it.
 #[derive(Default)]
 pub struct Inboxes {
     // Ordered, so that telling all of them is the same in every run of the simulation.
-    by_node: RwLock<BTreeMap<GatewayId, Arc<dyn Inbox>>>,
+    by_node: RwLock<BTreeMap<GatewayId, Known>>,
+}
+
+struct Known {
+    inbox: Arc<dyn Inbox>,
+    /// It is in another process.
+    is_linked: bool,
 }
 
 impl Inboxes {
-    /// Adds or replaces a node's inbox.
+    /// Adds or replaces the inbox of a node of this process.
     pub fn insert(&self, node: GatewayId, inbox: Arc<dyn Inbox>) {
-        self.by_node.write().insert(node, inbox);
+        self.by_node.write().insert(node, Known { inbox, is_linked: false });
+    }
+
+    /// Adds the inbox of a node in another process, or replaces that of its last link. `false`: the node is in this
+    /// process and keeps its own.
+    pub fn link(&self, node: &GatewayId, inbox: &Arc<dyn Inbox>) -> bool {
+        let mut by_node = self.by_node.write();
+        if by_node.get(node).is_some_and(|known| !known.is_linked) {
+            return false;
+        }
+        by_node.insert(node.clone(), Known { inbox: Arc::clone(inbox), is_linked: true });
+        true
+    }
+
+    /// Takes the inbox of a link that ended out, unless the node has another one by now.
+    pub fn unlink(&self, node: &GatewayId, inbox: &Arc<dyn Inbox>) {
+        let mut by_node = self.by_node.write();
+        if by_node.get(node).is_some_and(|known| Arc::ptr_eq(&known.inbox, inbox)) {
+            by_node.remove(node);
+        }
     }
 
     /// Takes a node's inbox out.
@@ -147,11 +173,11 @@ impl Inboxes {
 
     /// A node's inbox.
     pub fn get(&self, node: &str) -> Option<Arc<dyn Inbox>> {
-        self.by_node.read().get(node).cloned()
+        self.by_node.read().get(node).map(|known| Arc::clone(&known.inbox))
     }
 
     /// Every inbox.
     pub fn all(&self) -> Vec<Arc<dyn Inbox>> {
-        self.by_node.read().values().cloned().collect()
+        self.by_node.read().values().map(|known| Arc::clone(&known.inbox)).collect()
     }
 }

@@ -1,0 +1,26 @@
+//! Services in other processes, over gRPC.
+//!
+//! Storage and presence are called over one stream for each pair of processes, which many calls share; nodes and
+//! routers are joined by links. Whoever calls cannot tell whether the other one is in the same process.
+
+mod calls;
+mod convert;
+mod errors;
+mod gather;
+mod link_server;
+mod links;
+mod peers;
+mod presence;
+mod presence_server;
+mod serving;
+mod storage;
+
+pub use link_server::LinkServer;
+pub use links::RouterLinks;
+pub use peers::Peers;
+pub use presence::RemotePresence;
+pub use presence_server::PresenceServer;
+pub use storage::{RemoteRows, StorageServer};
+
+/// The largest frame between roles.
+const FRAME_BYTES: usize = stonechat_model::limits::PEER_FRAME_BYTES;
