@@ -53,6 +53,26 @@ pub fn origins(value: &Vec<String>) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "the type of the key")]
+pub fn peers(value: &Vec<String>) -> Result<(), String> {
+    let is_peer = |text: &str| {
+        let (host, port) = text.rsplit_once(':').unwrap_or_default();
+        !host.is_empty() && !host.contains(['/', '@', ' ']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    match value.iter().find(|text| !is_peer(text)) {
+        Some(bad) => Err(format!("must hold host:port, holds {bad:?}")),
+        None => Ok(()),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "the type of the key")]
+pub fn assignments(value: &Vec<String>) -> Result<(), String> {
+    match value.iter().find(|text| text.split_once('=').is_none_or(|(name, _)| name.trim().is_empty())) {
+        Some(bad) => Err(format!("must hold name=value, holds {bad:?}")),
+        None => Ok(()),
+    }
+}
+
 pub fn ratio(value: &f64) -> Result<(), String> {
     if (0.0..=1.0).contains(value) {
         return Ok(());

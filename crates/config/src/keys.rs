@@ -44,6 +44,58 @@ pub enum LogFormat {
     Json,
 }
 
+/// What keeps the command log and the event stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogBackend {
+    /// This process, and its rows.
+    Embedded,
+    /// Apache Kafka.
+    Kafka,
+}
+
+/// What keeps the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowsBackend {
+    /// A folder of this process.
+    Embedded,
+    /// ScyllaDB or Cassandra.
+    Cql,
+}
+
+/// What keeps presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresenceBackend {
+    /// This process's memory.
+    Memory,
+    /// Redis.
+    Redis,
+}
+
+/// How consumer groups of Kafka share partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaProtocol {
+    /// The classic protocol, cooperative-sticky.
+    Cooperative,
+    /// KIP-848, of Kafka 4.
+    Consumer,
+}
+
+/// How Redis is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedisTopology {
+    /// One server.
+    Standalone,
+    /// A master that sentinels name.
+    Sentinel,
+    /// Redis Cluster.
+    Cluster,
+}
+
 macro_rules! config {
     ($(
         $(#[doc = $section_doc:literal])+
@@ -124,20 +176,116 @@ config! {
         /// elsewhere spread over this time.
         drain_s: u64 = 20, "seconds", |v| check::between(*v, 0, 3_600);
     }
-    /// The embedded command log and event stream.
+    /// Processes of a cluster: how they find and trust each other.
+    cluster: Cluster {
+        /// Address and port for other roles; the services there are not for callers outside the cluster.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4100)), "address:port", check::any;
+        /// The routers: `host:port` of each, or a name with the addresses of all.
+        routers: Vec<String> = Vec::new(), "list of host:port", check::peers;
+        /// The storage processes.
+        storage: Vec<String> = Vec::new(), "list of host:port", check::peers;
+        /// The presence processes.
+        presence: Vec<String> = Vec::new(), "list of host:port", check::peers;
+        /// How often names are resolved again.
+        resolve_s: u64 = 3, "seconds", |v| check::between(*v, 1, 3_600);
+        /// The certificate that this process shows to other roles, with what is between it and the authority's;
+        /// PEM. The three files are read again when they change.
+        tls_cert: PathBuf = PathBuf::new(), "path", check::any;
+        /// The certificate's private key; PEM.
+        tls_key: PathBuf = PathBuf::new(), "path", check::any;
+        /// The authority's certificates, by one of which every role's is signed; PEM.
+        tls_ca: PathBuf = PathBuf::new(), "path", check::any;
+        /// The name that the certificates of all roles have.
+        tls_name: String = "stonechat".into(), "DNS name", check::not_empty;
+        /// Talk to other roles without TLS beyond loopback, in a network that is trusted as a whole.
+        allow_plaintext: bool = false, "true or false", check::any;
+    }
+    /// The command log and event stream.
     log: Log {
+        /// `embedded`, or `kafka` where several routers share them.
+        backend: LogBackend = LogBackend::Embedded, "embedded or kafka", check::any;
         /// Partitions, each with one owner that decides its commands in order. Set it before the first start:
         /// followers of the event stream know what they have read by partition.
         partitions: u32 = 8, "partitions", |v| check::between(*v, 1, 1_024);
     }
-    /// The embedded store of rows.
+    /// Apache Kafka, where it keeps the logs. Every router must have the same.
+    kafka: Kafka {
+        /// Some of the brokers.
+        brokers: Vec<String> = vec!["127.0.0.1:9092".into()], "list of host:port", check::peers;
+        /// What the names of topics and groups begin with.
+        prefix: String = "stonechat".into(), "text", check::not_empty;
+        /// The generation of positions; counted up to change the number of partitions.
+        generation: u64 = 1, "generation", |v| check::between(*v, 1, 1_023);
+        /// On how many brokers each record is.
+        replication: u32 = 3, "brokers", |v| check::between(*v, 1, 32);
+        /// On how many of them a record is before it is acknowledged.
+        min_insync_replicas: u32 = 2, "brokers", |v| check::between(*v, 1, 32);
+        /// How long commands are kept; longer than every router may ever be away.
+        command_retention_h: u64 = 168, "hours", |v| check::between(*v, 1, 87_600);
+        /// How long events are kept for consumers that are away.
+        event_retention_h: u64 = 168, "hours", |v| check::between(*v, 1, 87_600);
+        /// How long a router may be silent before others get its partitions.
+        session_timeout_ms: u64 = 10_000, "milliseconds", |v| check::between(*v, 500, 300_000);
+        /// How groups share partitions: `cooperative`, or `consumer` (KIP-848).
+        protocol: KafkaProtocol = KafkaProtocol::Cooperative, "cooperative or consumer", check::any;
+        /// Settings of librdkafka, such as `security.protocol=SSL`.
+        properties: Vec<String> = Vec::new(), "list of name=value", check::assignments;
+    }
+    /// The store of rows.
     rows: Rows {
+        /// `embedded`, or `cql` where several processes share it.
+        backend: RowsBackend = RowsBackend::Embedded, "embedded or cql", check::any;
         /// Memory for blocks of the store that were read lately.
         cache_bytes: u64 = 64 << 20, "bytes", |v| check::between(*v, 1 << 20, 1 << 40);
         /// Bytes written with one fsync at most.
         commit_bytes: usize = limits::COMMIT_BYTES, "bytes", |v| check::between(*v, 1 << 16, 1 << 30);
         /// Batches that wait for the writer; further callers wait.
         write_queue: usize = limits::WRITE_QUEUE, "batches", |v| check::between(*v, 1, 1_000_000);
+    }
+    /// ScyllaDB or Cassandra, where it keeps the rows.
+    cql: Cql {
+        /// Some of the nodes.
+        nodes: Vec<String> = vec!["127.0.0.1:9042".into()], "list of host:port", check::peers;
+        /// The keyspace.
+        keyspace: String = "stonechat".into(), "text", check::not_empty;
+        /// The datacenter whose nodes are asked; with it, rows are read and written with its quorum.
+        datacenter: String = String::new(), "text", check::any;
+        /// On how many nodes of the datacenter each row is; used when the keyspace is made.
+        replication: u32 = 3, "nodes", |v| check::between(*v, 1, 32);
+        /// The user.
+        user: String = String::new(), "text", check::any;
+        /// The user's password.
+        password: Secret = Secret::default(), "text", check::any;
+        /// How long a request may take.
+        request_timeout_ms: u64 = 5_000, "milliseconds", |v| check::between(*v, 10, 600_000);
+        /// Requests of one process at once; more are refused as unavailable.
+        in_flight: usize = 1_024, "requests", |v| check::between(*v, 1, 1_000_000);
+    }
+    /// Where users are.
+    presence: Presence {
+        /// `memory`, or `redis` where several processes share it.
+        backend: PresenceBackend = PresenceBackend::Memory, "memory or redis", check::any;
+        /// How long what a gateway registered lives without being renewed.
+        lease_s: u64 = 15, "seconds", |v| check::between(*v, 5, 300);
+    }
+    /// Redis, where it keeps presence.
+    redis: Redis {
+        /// `standalone`, `sentinel` or `cluster`.
+        topology: RedisTopology = RedisTopology::Standalone, "standalone, sentinel or cluster", check::any;
+        /// The server, the sentinels, or some nodes of the cluster.
+        nodes: Vec<String> = vec!["127.0.0.1:6379".into()], "list of host:port", check::peers;
+        /// Talk to them by TLS.
+        tls: bool = false, "true or false", check::any;
+        /// The user; empty for the default one.
+        user: String = String::new(), "text", check::any;
+        /// The user's password.
+        password: Secret = Secret::default(), "text", check::any;
+        /// What the sentinels call the master.
+        master: String = "stonechat".into(), "text", check::not_empty;
+        /// What keys begin with.
+        prefix: String = "stonechat".into(), "text", check::not_empty;
+        /// How long a call may take.
+        call_timeout_ms: u64 = 1_000, "milliseconds", |v| check::between(*v, 10, 60_000);
     }
     /// Client connections.
     gateway: Gateway {

@@ -20,5 +20,8 @@ mod secret;
 
 pub use docs::{defaults, docs, limits_docs};
 pub use error::{ConfigError, Problem};
-pub use keys::{Api, Config, Gateway, Key, Log, LogFormat, Rows, Server, Telemetry};
+pub use keys::{
+    Api, Cluster, Config, Cql, Gateway, Kafka, KafkaProtocol, Key, Log, LogBackend, LogFormat, Presence,
+    PresenceBackend, Redis, RedisTopology, Rows, RowsBackend, Server, Telemetry,
+};
 pub use secret::Secret;

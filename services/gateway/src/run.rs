@@ -87,6 +87,11 @@ impl Gateway {
         upgrade::router(Arc::clone(self))
     }
 
+    /// Where routers of other processes tell the gateway.
+    pub fn inbox(&self) -> Arc<dyn Inbox> {
+        Arc::clone(&self.hub) as Arc<dyn Inbox>
+    }
+
     /// Waits until presence knows this gateway, for as long as a client may take for its hello; says whether it does.
     pub(crate) async fn registered(&self) -> bool {
         let mut registered = self.registered.subscribe();

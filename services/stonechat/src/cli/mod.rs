@@ -82,9 +82,9 @@ pub struct RunArgs {
     /// A configuration file.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The role to run; all of them when not given.
+    /// A role to run, given again for each; all of them when not given.
     #[arg(long)]
-    pub role: Vec<String>,
+    pub role: Vec<crate::run::role::Role>,
     /// Print one JSON line when ready.
     #[arg(long)]
     pub json: bool,

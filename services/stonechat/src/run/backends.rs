@@ -2,15 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stonechat_config::Config;
+use stonechat_config::{Config, LogBackend, PresenceBackend, RowsBackend};
+use stonechat_lifecycle::Health;
 use stonechat_log::{CommandLog, EmbeddedCommandLog, EmbeddedEventStream, EventStream, next_generation};
 use stonechat_model::now_us;
 use stonechat_presence::{MemoryPresence, PresenceConfig};
 use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Rows};
-use stonechat_rpc::Presence;
+use stonechat_rpc::{
+    Presence,
+    remote::{RemotePresence, RemoteRows},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::RunError;
+use super::{
+    RunError, peers, readiness,
+    role::{Role, Roles},
+};
 
 /// How often leases are looked at.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -19,32 +26,143 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 pub struct Backends {
     /// Every durable row.
     pub rows: Arc<dyn Rows>,
-    /// The command log.
-    pub log: Arc<dyn CommandLog>,
-    /// The event stream.
-    pub stream: Arc<dyn EventStream>,
+    /// What routers share; only where this process is one.
+    pub logs: Option<Logs>,
     /// Where users are.
     pub presence: Arc<dyn Presence>,
-    /// Counts the starts of this data; part of the names of this process's nodes.
-    pub generation: u64,
+    /// What the names of this process's nodes end with; another one at each start.
+    pub start: String,
 }
 
-impl Backends {
-    /// The embedded ones, in the configured folder.
-    pub async fn embedded(config: &Config, shutdown: CancellationToken) -> Result<Self, RunError> {
-        let rows_config = EmbeddedRowsConfig {
-            cache_bytes: config.rows.cache_bytes,
-            commit_bytes: config.rows.commit_bytes,
-            write_queue: config.rows.write_queue,
+/// The command log and the event stream.
+#[derive(Clone)]
+pub struct Logs {
+    /// The command log.
+    pub commands: Arc<dyn CommandLog>,
+    /// The event stream.
+    pub events: Arc<dyn EventStream>,
+}
+
+/// Opens backends for the roles of a process.
+pub struct Opening<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The roles.
+    pub roles: &'a Roles,
+    /// Where it says what can be reached.
+    pub health: &'a Health,
+    /// Ends what works behind the seams.
+    pub end: CancellationToken,
+}
+
+impl Opening<'_> {
+    /// Opens what the configuration names, in this process or in those of other roles.
+    pub async fn open(self) -> Result<Backends, RunError> {
+        let rows = self.rows().await?;
+        let presence = self.presence().await?;
+        let (logs, start) = match (self.roles.has(Role::Router), self.config.log.backend) {
+            (false, _) => (None, uuid::Uuid::now_v7().simple().to_string()),
+            (true, LogBackend::Embedded) => {
+                let generation = next_generation(rows.as_ref()).await?;
+                (Some(self.embedded_logs(&rows, generation).await?), generation.to_string())
+            }
+            (true, LogBackend::Kafka) => (Some(self.kafka_logs().await?), uuid::Uuid::now_v7().simple().to_string()),
         };
-        let rows: Arc<dyn Rows> = EmbeddedRows::open(&config.server.data, rows_config)?;
-        let generation = next_generation(rows.as_ref()).await?;
-        let log = EmbeddedCommandLog::new(config.log.partitions, generation, Arc::new(now_us));
-        let stream = EmbeddedEventStream::open(Arc::clone(&rows), config.log.partitions).await?;
-        let presence = MemoryPresence::new(PresenceConfig::default(), Arc::new(now_us));
-        tokio::spawn(expire(Arc::clone(&presence), shutdown));
-        Ok(Self { rows, log, stream, presence, generation })
+        Ok(Backends { rows, logs, presence, start })
     }
+
+    async fn rows(&self) -> Result<Arc<dyn Rows>, RunError> {
+        if !self.roles.has(Role::Storage) {
+            let peers = peers::find(&self.config.cluster, &self.config.cluster.storage, self.end.clone());
+            let (rows, run) = RemoteRows::new(peers, self.end.clone());
+            tokio::spawn(run);
+            readiness::follow(self.health.part("storage"), rows.ready(), self.end.clone());
+            return Ok(rows);
+        }
+        let rows = match self.config.rows.backend {
+            RowsBackend::Embedded => self.embedded_rows()?,
+            RowsBackend::Cql => self.cql_rows().await?,
+        };
+        if !self.roles.are_all() {
+            readiness::probe(self.health.part("rows"), Arc::clone(&rows), self.end.clone());
+        }
+        Ok(rows)
+    }
+
+    fn embedded_rows(&self) -> Result<Arc<dyn Rows>, RunError> {
+        let config = &self.config.rows;
+        let rows_config = EmbeddedRowsConfig {
+            cache_bytes: config.cache_bytes,
+            commit_bytes: config.commit_bytes,
+            write_queue: config.write_queue,
+        };
+        Ok(EmbeddedRows::open(&self.config.server.data, rows_config)?)
+    }
+
+    async fn embedded_logs(&self, rows: &Arc<dyn Rows>, generation: u64) -> Result<Logs, RunError> {
+        let partitions = self.config.log.partitions;
+        let commands = EmbeddedCommandLog::new(partitions, generation, Arc::new(now_us));
+        let events = EmbeddedEventStream::open(Arc::clone(rows), partitions).await?;
+        Ok(Logs { commands, events })
+    }
+
+    async fn presence(&self) -> Result<Arc<dyn Presence>, RunError> {
+        if !self.roles.has(Role::Presence) {
+            let peers = peers::find(&self.config.cluster, &self.config.cluster.presence, self.end.clone());
+            let (presence, run) = RemotePresence::new(peers, self.end.clone());
+            tokio::spawn(run);
+            readiness::follow(self.health.part("presence"), presence.ready(), self.end.clone());
+            return Ok(presence);
+        }
+        match self.config.presence.backend {
+            PresenceBackend::Memory => {
+                let config = PresenceConfig { lease: Duration::from_secs(self.config.presence.lease_s) };
+                let presence = MemoryPresence::new(config, Arc::new(now_us));
+                tokio::spawn(expire(Arc::clone(&presence), self.end.clone()));
+                Ok(presence)
+            }
+            PresenceBackend::Redis => self.redis_presence().await,
+        }
+    }
+}
+
+#[cfg(feature = "cluster")]
+impl Opening<'_> {
+    async fn kafka_logs(&self) -> Result<Logs, RunError> {
+        use stonechat_log::{KafkaCommandLog, KafkaEventStream};
+        let config = super::settings::kafka(self.config);
+        let commands = KafkaCommandLog::open(&config).await?;
+        let events = KafkaEventStream::open(&config).await?;
+        Ok(Logs { commands, events })
+    }
+
+    async fn cql_rows(&self) -> Result<Arc<dyn Rows>, RunError> {
+        Err(RunError::Refused("rows.backend: cql is not yet here".to_owned()))
+    }
+
+    async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {
+        Err(RunError::Refused("presence.backend: redis is not yet here".to_owned()))
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+impl Opening<'_> {
+    async fn kafka_logs(&self) -> Result<Logs, RunError> {
+        Err(missing("log.backend: kafka"))
+    }
+
+    async fn cql_rows(&self) -> Result<Arc<dyn Rows>, RunError> {
+        Err(missing("rows.backend: cql"))
+    }
+
+    async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {
+        Err(missing("presence.backend: redis"))
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+fn missing(what: &str) -> RunError {
+    RunError::Refused(format!("{what} needs a build with the feature `cluster`"))
 }
 
 async fn expire(presence: Arc<MemoryPresence>, shutdown: CancellationToken) {

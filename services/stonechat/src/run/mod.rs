@@ -1,20 +1,27 @@
-//! `stonechat run`: every role in this process, on the backends of the configuration.
+//! `stonechat run`: roles in this process, on the backends of the configuration.
 
 mod backends;
 mod dev;
+mod peers;
+mod readiness;
+pub mod role;
 mod roles;
+#[cfg(feature = "cluster")]
+mod settings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use stonechat_config::{Config, LogFormat};
+use stonechat_config::{Config, LogBackend, LogFormat, RowsBackend};
 use stonechat_lifecycle::{Health, Shutdown};
 use stonechat_telemetry::Settings;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::{RunArgs, output};
-use backends::Backends;
+use backends::{Backends, Opening};
 use dev::Demo;
-use roles::Roles;
+use role::{Role, Roles};
+use roles::Starting;
 
 /// Why the process does not run.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,10 @@ pub enum RunError {
     /// The command log or event stream cannot be opened.
     #[error(transparent)]
     Log(#[from] stonechat_log::LogError),
+    /// Kafka does not answer, or does not fit.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Kafka(#[from] stonechat_log::KafkaSetupError),
     /// The demo tenant cannot be made.
     #[error("demo tenant: {0}")]
     Dev(String),
@@ -55,32 +66,55 @@ pub enum RunError {
 
 /// Runs until a signal; a second one ends it at once.
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let config = configure(&args)?;
-    let telemetry = stonechat_telemetry::init(&settings(&config))?;
+    let roles = Roles::new(&args.role);
+    let config = configure(&args, &roles)?;
+    let telemetry = stonechat_telemetry::init(&settings(&config, &roles))?;
     let shutdown = Shutdown::on_signals().map_err(RunError::Signals)?;
-    let address = config.server.listen;
-    let listen = |source| RunError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let bound = listener.local_addr().map_err(listen)?;
+    let (listener, bound) = listen(config.server.listen).await?;
 
     let health = Health::new();
-    let backends = Backends::embedded(&config, shutdown.force()).await?;
+    let end = CancellationToken::new();
+    let opening = Opening { config: &config, roles: &roles, health: &health, end: end.clone() };
+    let Some(backends) = shutdown.drain().run_until_cancelled(Box::pin(opening.open())).await else {
+        return Ok(());
+    };
+    let backends = backends?;
     let demo = match args.dev {
         true => Some(Demo::prepare(&backends.rows, &config.server.data).await?),
         false => None,
     };
-    let roles = Roles::start(&config, backends, &health, telemetry.metrics());
-    let serving = roles.serve(listener, &shutdown);
-    tracing::info!(listen = %bound, data = %config.server.data.display(), "ready");
-    if let Some(demo) = &demo {
-        announce(demo, bound, args.json)?;
+    let metrics = telemetry.metrics();
+    let running = Starting { config: &config, roles: &roles, backends, health: &health, metrics, end }.start();
+    let internal = match running.is_called() {
+        true => Some(listen_internal(&config).await?),
+        false => None,
+    };
+    let serving = running.serve(listener, internal, &shutdown);
+    tracing::info!(listen = %bound, roles = roles.name(), "ready");
+    match &demo {
+        Some(demo) => announce(demo, bound, args.json)?,
+        None if args.json => output::json(&serde_json::json!({ "url": format!("http://{bound}") })),
+        None => {}
     }
     serving.await;
     telemetry.shutdown();
     Ok(())
 }
 
-fn configure(args: &RunArgs) -> Result<Config, RunError> {
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |source| RunError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn listen_internal(config: &Config) -> Result<TcpListener, RunError> {
+    let (listener, bound) = listen(config.cluster.listen).await?;
+    tracing::info!(listen = %bound, "other roles are served");
+    Ok(listener)
+}
+
+fn configure(args: &RunArgs, roles: &Roles) -> Result<Config, RunError> {
     let mut config = Config::load(args.config.as_deref())?;
     if let Some(data) = &args.data {
         config.server.data.clone_from(data);
@@ -88,32 +122,57 @@ fn configure(args: &RunArgs) -> Result<Config, RunError> {
     if let Some(listen) = args.listen {
         config.server.listen = listen;
     }
-    if !args.role.is_empty() && args.role != ["all"] {
-        let reason = "roles on their own need the cluster's backends, which this build does not have";
-        return Err(RunError::Refused(reason.to_owned()));
-    }
+    check_roles(&config, roles)?;
     if args.dev {
         if !config.server.listen.ip().is_loopback() {
             let reason = "--dev has well-known users and listens on loopback only";
             return Err(RunError::Refused(reason.to_owned()));
         }
+        if !roles.are_all() {
+            return Err(RunError::Refused("--dev runs every role in one process".to_owned()));
+        }
         if args.data.is_none() && config.server.data == Config::default().server.data {
             config.server.data = PathBuf::from("data/dev");
         }
-    } else {
+    } else if roles.has(Role::Api) {
         config.check_secrets()?;
     }
     Ok(config)
 }
 
-fn settings(config: &Config) -> Settings {
+/// Whether the roles can work as the configuration says.
+fn check_roles(config: &Config, roles: &Roles) -> Result<(), RunError> {
+    let refused = |reason: &str| Err(RunError::Refused(reason.to_owned()));
+    let cluster = &config.cluster;
+    if roles.has(Role::Router) && config.log.backend == LogBackend::Embedded {
+        let has_rows = roles.has(Role::Storage) && config.rows.backend == RowsBackend::Embedded;
+        if !has_rows {
+            return refused("log.backend: a router without the embedded rows in its process needs kafka");
+        }
+    }
+    let needs_routers = (roles.has(Role::Gateway) || roles.has(Role::Api)) && !roles.has(Role::Router);
+    if needs_routers && cluster.routers.is_empty() {
+        return refused("cluster.routers: a gateway or api without a router in its process needs their addresses");
+    }
+    let needs_rows = !roles.has(Role::Storage) && *roles != Roles::new(&[Role::Presence]);
+    if needs_rows && cluster.storage.is_empty() {
+        return refused("cluster.storage: a process without storage needs the addresses of those with it");
+    }
+    let needs_presence = !roles.has(Role::Presence) && *roles != Roles::new(&[Role::Storage]);
+    if needs_presence && cluster.presence.is_empty() {
+        return refused("cluster.presence: a process without presence needs the addresses of those with it");
+    }
+    Ok(())
+}
+
+fn settings(config: &Config, roles: &Roles) -> Settings {
     Settings {
         json: config.telemetry.log_format == LogFormat::Json,
         filter: config.telemetry.log_filter.clone(),
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
         trace_ratio: config.telemetry.trace_ratio,
         metrics: config.telemetry.metrics,
-        service: "stonechat".to_owned(),
+        service: if roles.are_all() { "stonechat".to_owned() } else { format!("stonechat-{}", roles.name()) },
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -1,6 +1,6 @@
-//! The roles of this process, wired to each other.
+//! The roles of this process, wired to each other and to those of other processes.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use axum::Router;
 use stonechat_api::ApiConfig;
@@ -10,156 +10,284 @@ use stonechat_gateway::{Gateway, GatewayConfig};
 use stonechat_lifecycle::{Health, Readiness, ServeLimits, Shutdown, serve};
 use stonechat_model::GatewayId;
 use stonechat_router::RouterService;
-use stonechat_rpc::{CommandCaller, Control, Inbox, Inboxes, RouterLink};
+use stonechat_rpc::{
+    CommandCaller, Control, Inbox, Inboxes, RouterLink,
+    remote::{LinkServer, PresenceServer, RouterLinks, StorageServer},
+};
 use stonechat_telemetry::Metrics;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
-use super::{Backends, drain_time};
+use super::{
+    Backends, drain_time, peers, readiness,
+    role::{Role, Roles},
+};
+
+/// How long the internal services wait for callers to go elsewhere before work is handed over.
+const SAY_GOODBYE: Duration = Duration::from_millis(300);
 
 /// Roles at work.
-pub struct Roles {
+pub struct Running {
     app: Router,
-    gateway: Arc<Gateway>,
+    internal: Option<Router>,
+    gateway: Option<Arc<Gateway>>,
     ready: Readiness,
     limits: ServeLimits,
     drain: Duration,
-    /// Ends what works behind the listener.
+    /// Tells other processes to go elsewhere.
+    goodbye: CancellationToken,
+    /// Ends what works behind the listeners.
     end: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// A node's name: what it is, and which start of this data it is of.
-fn node(role: &str, backends: &Backends) -> GatewayId {
-    let name = format!("{role}-{}", backends.generation);
-    GatewayId::parse(&name).unwrap_or_else(|_| unreachable!("a role's name is an id"))
+/// What roles are started with.
+pub struct Starting<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The roles.
+    pub roles: &'a Roles,
+    /// The backends of the roles.
+    pub backends: Backends,
+    /// Where roles say whether they are ready.
+    pub health: &'a Health,
+    /// What is measured.
+    pub metrics: Option<&'a Metrics>,
+    /// Ends what works behind the listeners.
+    pub end: CancellationToken,
 }
 
-impl Roles {
+/// What the nodes of this process have in common.
+struct Nodes {
+    inboxes: Arc<Inboxes>,
+    verifier: Arc<Verifier>,
+    /// The router of this process.
+    front: Option<Arc<dyn RouterLink>>,
+}
+
+/// A node's way to routers.
+struct Way {
+    node: GatewayId,
+    link: Arc<dyn RouterLink>,
+    /// Where other processes have routers.
+    remote: Option<Arc<RouterLinks>>,
+}
+
+impl Starting<'_> {
     /// Starts every role.
-    pub fn start(config: &Config, backends: Backends, health: &Health, metrics: Option<&Metrics>) -> Self {
-        let end = CancellationToken::new();
-        let ready = health.part("gateway");
-        let inboxes = Arc::new(Inboxes::default());
-        let verifier = Arc::new(Verifier::new(Arc::clone(&backends.rows)));
-        let link: Arc<dyn RouterLink> = Arc::new(RouterService::new(
-            Arc::clone(&backends.log),
-            Arc::clone(&backends.rows),
-            Arc::clone(&backends.presence),
-            Arc::clone(&inboxes),
-        ));
-        let router = start_router(&backends, &inboxes, &link, end.clone());
-        let gateway = start_gateway(config, &backends, &inboxes, &link, &verifier);
-        let api = start_api(config, &backends, &inboxes, &link, &verifier);
-        let mut app = Router::new().merge(gateway.router()).merge(health.routes()).merge(api);
-        if let Some(metrics) = metrics {
+    pub fn start(self) -> Running {
+        let ready = self.health.part("process");
+        let inboxes: Arc<Inboxes> = Arc::default();
+        let front = self.backends.logs.as_ref().map(|logs| {
+            let (log, rows) = (Arc::clone(&logs.commands), Arc::clone(&self.backends.rows));
+            let presence = Arc::clone(&self.backends.presence);
+            Arc::new(RouterService::new(log, rows, presence, Arc::clone(&inboxes))) as Arc<dyn RouterLink>
+        });
+        let verifier = Arc::new(Verifier::new(Arc::clone(&self.backends.rows)));
+        let nodes = Nodes { inboxes, verifier, front };
+        let mut tasks = Vec::new();
+        let goodbye = CancellationToken::new();
+        let internal = self.internal(&nodes, &goodbye);
+        let mut app = Router::new().merge(self.health.routes());
+        if self.roles.has(Role::Router) {
+            tasks.extend(self.start_router(&nodes));
+        }
+        let gateway = self.roles.has(Role::Gateway).then(|| self.start_gateway(&nodes));
+        if let Some(gateway) = &gateway {
+            app = app.merge(gateway.router());
+            tasks.push(tokio::spawn(Arc::clone(gateway).run(self.end.clone())));
+        }
+        if self.roles.has(Role::Api) {
+            app = app.merge(self.start_api(&nodes));
+        }
+        if let Some(metrics) = self.metrics {
             app = app.merge(metrics.routes());
         }
-        let working = tokio::spawn(Arc::clone(&gateway).run(end.clone()));
-        let limits = ServeLimits {
-            connections: config.server.connections,
-            header_timeout: Duration::from_secs(config.server.header_timeout_s),
-            drain_timeout: drain_time(config),
-        };
         ready.set(true);
-        Self { app, gateway, ready, limits, drain: drain_time(config), end, tasks: vec![router, working] }
+        let (limits, drain) = (self.serve_limits(), drain_time(self.config));
+        Running { app, internal, gateway, ready, limits, drain, goodbye, end: self.end, tasks }
     }
 
-    /// Serves until a signal, drains, and ends every role.
-    pub fn serve(self, listener: TcpListener, shutdown: &Shutdown) -> impl Future<Output = ()> {
+    fn serve_limits(&self) -> ServeLimits {
+        ServeLimits {
+            connections: self.config.server.connections,
+            header_timeout: Duration::from_secs(self.config.server.header_timeout_s),
+            drain_timeout: drain_time(self.config),
+        }
+    }
+
+    /// A node's name: what it is, and which start of its process it is of.
+    fn name(&self, role: &str) -> GatewayId {
+        let name = format!("{role}-{}", self.backends.start);
+        GatewayId::parse(&name).unwrap_or_else(|_| unreachable!("a role's name is an id"))
+    }
+
+    /// What other processes call here; nothing where all roles are in this one and no other is known.
+    fn internal(&self, nodes: &Nodes, goodbye: &CancellationToken) -> Option<Router> {
+        if self.roles.are_all() && self.config.cluster.routers.is_empty() {
+            return None;
+        }
+        let mut routes = Routes::builder();
+        let mut serves = false;
+        if let Some(front) = &nodes.front {
+            let link = LinkServer::service(Arc::clone(front), Arc::clone(&nodes.inboxes), goodbye.clone());
+            routes.add_service(link);
+            serves = true;
+        }
+        if self.roles.has(Role::Storage) {
+            routes.add_service(StorageServer::service(Arc::clone(&self.backends.rows), goodbye.clone()));
+            serves = true;
+        }
+        if self.roles.has(Role::Presence) {
+            routes.add_service(PresenceServer::service(Arc::clone(&self.backends.presence), goodbye.clone()));
+            serves = true;
+        }
+        serves.then(|| routes.routes().into_axum_router())
+    }
+
+    /// How a node reaches routers.
+    fn way(&self, role: &str, nodes: &Nodes) -> Way {
+        let node = self.name(role);
+        match &nodes.front {
+            Some(front) if self.config.cluster.routers.is_empty() => {
+                Way { node, link: Arc::clone(front), remote: None }
+            }
+            front => {
+                let links = RouterLinks::new(node.clone(), front.clone());
+                Way { node, link: Arc::clone(&links) as Arc<dyn RouterLink>, remote: Some(links) }
+            }
+        }
+    }
+
+    /// Links a node to the routers of other processes.
+    fn link(&self, way: Way, nodes: &Nodes, inbox: Arc<dyn Inbox>) {
+        let Some(links) = way.remote else { return };
+        let peers = peers::find(&self.config.cluster, &self.config.cluster.routers, self.end.clone());
+        if nodes.front.is_none() {
+            readiness::follow(self.health.part("routers"), links.ready(), self.end.clone());
+        }
+        tokio::spawn(links.run(peers, inbox, self.end.clone()));
+    }
+
+    fn start_router(&self, nodes: &Nodes) -> Option<JoinHandle<()>> {
+        let logs = self.backends.logs.clone()?;
+        let way = self.way("router", nodes);
+        let caller = CommandCaller::new(way.node.clone(), Arc::clone(&way.link), |_| {});
+        nodes.inboxes.insert(way.node.clone(), Arc::clone(&caller) as Arc<dyn Inbox>);
+        self.link(way, nodes, Arc::clone(&caller) as Arc<dyn Inbox>);
+        let dependencies = stonechat_router::Dependencies {
+            log: logs.commands,
+            stream: logs.events,
+            rows: Arc::clone(&self.backends.rows),
+            presence: Arc::clone(&self.backends.presence),
+            inboxes: Arc::clone(&nodes.inboxes),
+            caller,
+        };
+        Some(tokio::spawn(stonechat_router::run(dependencies, self.end.clone())))
+    }
+
+    fn start_gateway(&self, nodes: &Nodes) -> Arc<Gateway> {
+        let settings = &self.config.gateway;
+        let way = self.way("gateway", nodes);
+        let gateway_config = GatewayConfig {
+            allowed_origins: settings.allowed_origins.clone(),
+            hello_timeout: Duration::from_secs(settings.hello_timeout_s),
+            heartbeat: Duration::from_secs(settings.heartbeat_s),
+            commands_per_s: settings.commands_per_s,
+            commands_burst: settings.commands_burst,
+            session_queue_bytes: settings.session_queue_bytes,
+            sessions_per_user: settings.sessions_per_user,
+            ..GatewayConfig::new(way.node.clone())
+        };
+        let dependencies = stonechat_gateway::Dependencies {
+            rows: Arc::clone(&self.backends.rows),
+            presence: Arc::clone(&self.backends.presence),
+            link: Arc::clone(&way.link),
+            verifier: Arc::clone(&nodes.verifier),
+            inboxes: Arc::clone(&nodes.inboxes),
+        };
+        let gateway = Gateway::new(gateway_config, dependencies);
+        self.link(way, nodes, gateway.inbox());
+        gateway
+    }
+
+    fn start_api(&self, nodes: &Nodes) -> Router {
+        let way = self.way("api", nodes);
+        let forget = Arc::clone(&nodes.verifier);
+        let caller = CommandCaller::new(way.node.clone(), Arc::clone(&way.link), move |control| match control {
+            Control::KeyChanged { key, .. } => forget.forget_key(&key),
+            Control::TenantChanged { tenant } => forget.forget_tenant(&tenant),
+        });
+        nodes.inboxes.insert(way.node.clone(), Arc::clone(&caller) as Arc<dyn Inbox>);
+        self.link(way, nodes, Arc::clone(&caller) as Arc<dyn Inbox>);
+        let operator_key = self.config.api.operator_key.expose();
+        let api_config = ApiConfig {
+            operator_key: (!operator_key.is_empty()).then(|| operator_key.to_owned()),
+            command_timeout: Duration::from_millis(self.config.api.command_timeout_ms),
+        };
+        let dependencies = stonechat_api::Dependencies {
+            rows: Arc::clone(&self.backends.rows),
+            caller,
+            presence: Arc::clone(&self.backends.presence),
+            verifier: Arc::clone(&nodes.verifier),
+        };
+        stonechat_api::router(api_config, dependencies)
+    }
+}
+
+impl Running {
+    /// Whether other processes call this one.
+    pub fn is_called(&self) -> bool {
+        self.internal.is_some()
+    }
+
+    /// Serves until a signal, drains, and ends every role. Other processes are served on `internal`.
+    pub fn serve(
+        self,
+        listener: TcpListener,
+        internal: Option<TcpListener>,
+        shutdown: &Shutdown,
+    ) -> impl Future<Output = ()> {
         let (drain, force) = (shutdown.drain(), shutdown.force());
         let closing = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, self.app, self.limits, closing.clone()));
+        let internal_closing = CancellationToken::new();
+        let internal_serving = self
+            .internal
+            .zip(internal)
+            .map(|(app, listener)| tokio::spawn(serve(listener, app, self.limits, internal_closing.clone())));
         async move {
             drain.cancelled().await;
             tracing::info!(drain.seconds = self.drain.as_secs(), "draining");
             self.ready.set(false);
-            force.run_until_cancelled(Box::pin(self.gateway.drain(self.drain))).await;
-            closing.cancel();
-            if let Some(Ok(Err(error))) = force.run_until_cancelled(serving).await {
-                tracing::error!(%error, "serving failed");
+            self.goodbye.cancel();
+            match &self.gateway {
+                Some(gateway) => {
+                    force.run_until_cancelled(Box::pin(gateway.drain(self.drain))).await;
+                }
+                None if internal_serving.is_some() => {
+                    force.run_until_cancelled(tokio::time::sleep(SAY_GOODBYE)).await;
+                }
+                None => {}
             }
+            closing.cancel();
+            ended(force.run_until_cancelled(serving).await);
             self.end.cancel();
             for task in self.tasks {
                 force.run_until_cancelled(task).await;
+            }
+            internal_closing.cancel();
+            if let Some(serving) = internal_serving {
+                ended(force.run_until_cancelled(serving).await);
             }
             tracing::info!("stopped");
         }
     }
 }
 
-fn start_router(
-    backends: &Backends,
-    inboxes: &Arc<Inboxes>,
-    link: &Arc<dyn RouterLink>,
-    end: CancellationToken,
-) -> JoinHandle<()> {
-    let name = node("router", backends);
-    let caller = CommandCaller::new(name.clone(), Arc::clone(link), |_| {});
-    inboxes.insert(name, Arc::clone(&caller) as Arc<dyn Inbox>);
-    let dependencies = stonechat_router::Dependencies {
-        log: Arc::clone(&backends.log),
-        stream: Arc::clone(&backends.stream),
-        rows: Arc::clone(&backends.rows),
-        presence: Arc::clone(&backends.presence),
-        inboxes: Arc::clone(inboxes),
-        caller,
-    };
-    tokio::spawn(stonechat_router::run(dependencies, end))
-}
-
-fn start_gateway(
-    config: &Config,
-    backends: &Backends,
-    inboxes: &Arc<Inboxes>,
-    link: &Arc<dyn RouterLink>,
-    verifier: &Arc<Verifier>,
-) -> Arc<Gateway> {
-    let settings = &config.gateway;
-    let gateway_config = GatewayConfig {
-        allowed_origins: settings.allowed_origins.clone(),
-        hello_timeout: Duration::from_secs(settings.hello_timeout_s),
-        heartbeat: Duration::from_secs(settings.heartbeat_s),
-        commands_per_s: settings.commands_per_s,
-        commands_burst: settings.commands_burst,
-        session_queue_bytes: settings.session_queue_bytes,
-        sessions_per_user: settings.sessions_per_user,
-        ..GatewayConfig::new(node("gateway", backends))
-    };
-    let dependencies = stonechat_gateway::Dependencies {
-        rows: Arc::clone(&backends.rows),
-        presence: Arc::clone(&backends.presence),
-        link: Arc::clone(link),
-        verifier: Arc::clone(verifier),
-        inboxes: Arc::clone(inboxes),
-    };
-    Gateway::new(gateway_config, dependencies)
-}
-
-fn start_api(
-    config: &Config,
-    backends: &Backends,
-    inboxes: &Arc<Inboxes>,
-    link: &Arc<dyn RouterLink>,
-    verifier: &Arc<Verifier>,
-) -> Router {
-    let name = node("api", backends);
-    let forget = Arc::clone(verifier);
-    let caller = CommandCaller::new(name.clone(), Arc::clone(link), move |control| match control {
-        Control::KeyChanged { key, .. } => forget.forget_key(&key),
-        Control::TenantChanged { tenant } => forget.forget_tenant(&tenant),
-    });
-    inboxes.insert(name, Arc::clone(&caller) as Arc<dyn Inbox>);
-    let operator_key = config.api.operator_key.expose();
-    let api_config = ApiConfig {
-        operator_key: (!operator_key.is_empty()).then(|| operator_key.to_owned()),
-        command_timeout: Duration::from_millis(config.api.command_timeout_ms),
-    };
-    let dependencies = stonechat_api::Dependencies {
-        rows: Arc::clone(&backends.rows),
-        caller,
-        presence: Arc::clone(&backends.presence),
-        verifier: Arc::clone(verifier),
-    };
-    stonechat_api::router(api_config, dependencies)
+fn ended(result: Option<Result<io::Result<()>, tokio::task::JoinError>>) {
+    if let Some(Ok(Err(error))) = result {
+        tracing::error!(%error, "serving failed");
+    }
 }

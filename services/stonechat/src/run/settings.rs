@@ -1,0 +1,33 @@
+//! The backends' settings, from the configuration.
+
+use std::time::Duration;
+
+use stonechat_config::{Config, KafkaProtocol};
+use stonechat_log::{GroupProtocol, KafkaConfig};
+
+/// Of Kafka.
+pub fn kafka(config: &Config) -> KafkaConfig {
+    let kafka = &config.kafka;
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    let property = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (name.trim().to_owned(), value.trim().to_owned())
+    };
+    KafkaConfig {
+        brokers: kafka.brokers.join(","),
+        prefix: kafka.prefix.clone(),
+        generation: kafka.generation,
+        partitions: config.log.partitions,
+        replication: kafka.replication,
+        min_insync_replicas: kafka.min_insync_replicas,
+        command_retention: hours(kafka.command_retention_h),
+        event_retention: hours(kafka.event_retention_h),
+        session_timeout: Duration::from_millis(kafka.session_timeout_ms),
+        protocol: match kafka.protocol {
+            KafkaProtocol::Cooperative => GroupProtocol::Cooperative,
+            KafkaProtocol::Consumer => GroupProtocol::Consumer,
+        },
+        properties: kafka.properties.iter().map(property).collect(),
+        ..KafkaConfig::default()
+    }
+}
