@@ -48,6 +48,10 @@ need pkg-config pkg-config
 if ! pkg-config --exists openssl; then
     need openssl-headers-of-libssl libssl-dev
 fi
+# Debian starts the service of a server that it installs, which tests have no use for.
+if ! command -v redis-server >/dev/null 2>&1; then
+    need redis-server redis-server
+fi
 for pom in */pom.xml; do
     jars "$(dirname "$pom")"
 done

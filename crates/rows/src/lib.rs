@@ -5,6 +5,8 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "cluster")]
+pub mod cql;
 mod engine;
 mod key;
 pub mod tables;
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use stonechat_model::limits;
 
 /// A table: its name and key columns.
 #[derive(Debug)]
@@ -55,7 +58,8 @@ pub struct Put {
     pub key: Key,
     /// What.
     pub value: Bytes,
-    /// Replaces a row of a lower or the same version, never one of a greater.
+    /// Replaces a row of a lower version, never one of a greater. Whether it replaces one of the same is the engine's
+    /// to say: writers of one version write the same value.
     pub version: u64,
     /// How long the row is to be had; `None`: for good. Only in tables that expire.
     pub ttl: Option<Duration>,
@@ -85,8 +89,41 @@ pub struct Range {
     pub until: Option<Vec<KeyPart>>,
     /// Greatest first.
     pub reverse: bool,
-    /// At most this many; at most [`stonechat_model::limits::RANGE_ROWS`].
+    /// At most this many; at most [`limits::RANGE_ROWS`].
     pub limit: usize,
+}
+
+impl Put {
+    /// Checks that it is of the table's shape and within its limits.
+    pub fn check(&self) -> Result<(), RowsError> {
+        self.key.check()?;
+        if self.ttl.is_some() && !self.key.table.expires {
+            return Err(RowsError::BadRequest(format!("rows of {} do not expire", self.key.table.name)));
+        }
+        if self.value.len() > limits::COMMIT_BYTES {
+            return Err(RowsError::BadRequest(format!("row is larger than {} bytes", limits::COMMIT_BYTES)));
+        }
+        Ok(())
+    }
+}
+
+impl Range {
+    /// Checks that it is of the table's shape and within its limits.
+    pub fn check(&self) -> Result<(), RowsError> {
+        if self.limit > limits::RANGE_ROWS {
+            return Err(RowsError::BadRequest(format!("at most {} rows at once", limits::RANGE_ROWS)));
+        }
+        let Table { partition, clustering, name, .. } = self.table;
+        let fits = |parts: &[KeyPart], columns: &[Column]| {
+            parts.len() <= columns.len() && parts.iter().zip(columns).all(|(part, column)| part.fits(column.kind))
+        };
+        let is_whole = self.partition.len() == partition.len() && fits(&self.partition, partition);
+        let mut ends = [&self.from, &self.until].into_iter().flatten();
+        if is_whole && ends.all(|parts| fits(parts, clustering)) {
+            return Ok(());
+        }
+        Err(RowsError::BadRequest(format!("range is not of the shape of {name}")))
+    }
 }
 
 /// Why the rows did not answer.
@@ -113,8 +150,9 @@ impl RowsError {
 /// The seam: an engine that keeps rows.
 #[async_trait]
 pub trait Rows: Send + Sync + 'static {
-    /// Writes the rows, in order; durable when it returns. An engine with atomic batches writes all or none;
-    /// one without may write any prefix before it fails. Two puts of one key in a batch: the greater version wins,
+    /// Writes the rows; durable when it returns. An engine with atomic batches writes all or none. One without writes
+    /// events and client ids, then the rest, then heads, each acknowledged before the next is begun, and when it fails
+    /// any part of one of these steps. Two puts of one key in a batch: the greater version wins,
     /// the later of equal ones.
     async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError>;
 

@@ -6,7 +6,7 @@ use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, conformance::Engine};
 async fn fresh() -> Engine {
     let folder = tempfile::tempdir().unwrap();
     let rows = EmbeddedRows::open(folder.path(), EmbeddedRowsConfig::default()).unwrap();
-    Engine { rows, is_atomic: true, guard: Box::new(folder) }
+    Engine { rows, is_atomic: true, equal_replaces: true, guard: Box::new(folder) }
 }
 
 stonechat_rows::rows_conformance!(fresh);

@@ -29,7 +29,12 @@ async fn remote() -> Engine {
     let end = CancellationToken::new();
     let (rows, run) = RemoteRows::new(support::peers(&[server.address]), end.clone());
     tokio::spawn(run);
-    Engine { rows, is_atomic: true, guard: Box::new(Guard { end, _server: server, _folder: folder }) }
+    Engine {
+        rows,
+        is_atomic: true,
+        equal_replaces: true,
+        guard: Box::new(Guard { end, _server: server, _folder: folder }),
+    }
 }
 
 stonechat_rows::rows_conformance!(remote);

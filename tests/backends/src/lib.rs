@@ -3,5 +3,6 @@
 //! `make backends` fetches them. Everything that was started ends, and every folder goes, when its value is dropped
 //! or its process ends, however that happens.
 
+pub mod cassandra;
 pub mod kafka;
 pub mod server;

@@ -64,9 +64,16 @@ impl Disk {
             format!("row {} {} version {}", put.key.table.name, parts.join("/"), put.version % (1 << 40))
         });
         match rows.get(&key) {
-            Some(present) if has_versions && present.version > put.version && !is_expired(present, now_us) => {}
+            Some(present) if has_versions && !is_expired(present, now_us) && self.stays(present, &stored) => {}
             _ => drop(rows.insert(key, stored)),
         }
+    }
+
+    /// Whether a row stays although another one of its key is written. Without atomic batches, of equal versions the
+    /// greater bytes stay, as in ScyllaDB.
+    fn stays(&self, present: &Stored, other: &Stored) -> bool {
+        let greater_bytes = !self.faults.mix.rows_are_atomic && present.value > other.value;
+        present.version > other.version || (present.version == other.version && greater_bytes)
     }
 
     fn read(&self, key: &Key) -> Option<Row> {

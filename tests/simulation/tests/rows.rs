@@ -30,7 +30,7 @@ fn engine(is_atomic: bool) -> Engine {
             tokio::task::yield_now().await;
         }
     });
-    Engine { rows: Arc::new(rows), is_atomic, guard: Box::new(Stop(driver)) }
+    Engine { rows: Arc::new(rows), is_atomic, equal_replaces: is_atomic, guard: Box::new(Stop(driver)) }
 }
 
 async fn atomic() -> Engine {

@@ -23,6 +23,8 @@ pub struct Engine {
     pub rows: Arc<dyn Rows>,
     /// Whether it writes a batch whole or not at all.
     pub is_atomic: bool,
+    /// Whether of two writes of one version the later one stays; else the one of the greater bytes.
+    pub equal_replaces: bool,
     /// What must live as long as the engine, a folder for example; dropped after it.
     pub guard: Box<dyn Any + Send>,
 }

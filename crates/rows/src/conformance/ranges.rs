@@ -28,7 +28,8 @@ type Model = BTreeMap<&'static str, (u64, String)>;
 fn random_put(random: &mut Random, conversation: &str, model: &mut Model) -> Put {
     let user = USERS[random.below(USERS.len() as u64) as usize];
     let version = random.below(30);
-    let value = format!("{:x}", random.next());
+    // The same for the same version, of which engines keep one or the other.
+    let value = format!("{:x}", Random(version).next());
     let present = model.get(user).map(|(version, _)| *version);
     if present.is_none_or(|present| present <= version) {
         model.insert(user, (version, value.clone()));

@@ -8,7 +8,7 @@ use super::{
     stored::{HASH_BYTES, Stored, encode_key, encode_partition, now_s, place},
     unavailable,
 };
-use crate::{Column, Key, KeyPart, Range, Row, RowsError, Table};
+use crate::{Key, KeyPart, Range, Row, RowsError};
 
 /// Rows of a range that are read on the caller's task; the rest of a longer one is read on a thread for blocking work.
 const ROWS_AT_ONCE: usize = 512;
@@ -32,10 +32,8 @@ pub(super) fn get(keyspaces: &[Keyspace], keys: &[Key]) -> Result<Vec<Option<Row
 
 /// Reads a range.
 pub(super) async fn range(keyspaces: &[Keyspace], range: Range) -> Result<Vec<Row>, RowsError> {
-    if range.limit > limits::RANGE_ROWS {
-        return Err(RowsError::BadRequest(format!("at most {} rows at once", limits::RANGE_ROWS)));
-    }
-    let (from, until) = bounds(&range)?;
+    range.check()?;
+    let (from, until) = bounds(&range);
     if from >= until || range.limit == 0 {
         return Ok(Vec::new());
     }
@@ -87,16 +85,7 @@ fn row(bytes: &[u8], now_s: u32, key: impl FnOnce() -> Result<Key, RowsError>) -
 }
 
 /// The stored bounds of a range: from the first, until before the second.
-fn bounds(range: &Range) -> Result<(Vec<u8>, Vec<u8>), RowsError> {
-    let Table { partition, clustering, .. } = range.table;
-    let fits = |parts: &[KeyPart], columns: &[Column]| {
-        parts.len() <= columns.len() && parts.iter().zip(columns).all(|(part, column)| part.fits(column.kind))
-    };
-    let is_whole = range.partition.len() == partition.len() && fits(&range.partition, partition);
-    let mut ends = [&range.from, &range.until].into_iter().flatten();
-    if !is_whole || !ends.all(|parts| fits(parts, clustering)) {
-        return Err(RowsError::BadRequest(format!("range is not of the shape of {}", range.table.name)));
-    }
+fn bounds(range: &Range) -> (Vec<u8>, Vec<u8>) {
     let mut prefix = Vec::with_capacity(64);
     encode_partition(&range.partition, &mut prefix);
     let with = |parts: &[KeyPart]| {
@@ -106,7 +95,7 @@ fn bounds(range: &Range) -> Result<(Vec<u8>, Vec<u8>), RowsError> {
     };
     let from = range.from.as_deref().map_or_else(|| prefix.clone(), with);
     let until = range.until.as_deref().map_or_else(|| after_all(&prefix), with);
-    Ok((from, until))
+    (from, until)
 }
 
 /// The least bytes after everything that begins with a prefix.

@@ -16,7 +16,6 @@ use fjall::{
     Slice,
     compaction::filter::{CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict},
 };
-use stonechat_model::limits;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{Key, KeyPart, Put, RowsError, Table, tables};
@@ -111,12 +110,7 @@ pub(super) struct Write {
 impl Write {
     /// The stored form of a put.
     pub fn of(put: &Put, encoder: &mut Encoder) -> Result<Self, RowsError> {
-        if put.ttl.is_some() && !put.key.table.expires {
-            return Err(RowsError::BadRequest(format!("rows of {} do not expire", put.key.table.name)));
-        }
-        if put.value.len() > limits::COMMIT_BYTES {
-            return Err(RowsError::BadRequest(format!("row is larger than {} bytes", limits::COMMIT_BYTES)));
-        }
+        put.check()?;
         let key = StoredKey::of(&put.key, encoder)?;
         let Encoder { scratch, now_s, .. } = encoder;
         scratch.clear();

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admin;
 mod bench;
 mod chat;
 mod config;
@@ -29,8 +30,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    #[command(after_help = "Examples:\n  stonechat run --dev\n  stonechat run --config stonechat.toml")]
+    #[command(
+        after_help = "Examples:\n  stonechat run --dev\n  stonechat run --config stonechat.toml\n  stonechat run --config stonechat.toml --role gateway"
+    )]
     Run(RunArgs),
+    /// Prepare the backends of a cluster.
+    #[command(subcommand)]
+    Admin(admin::AdminCommand),
     /// Make user tokens, without a server.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -122,6 +128,7 @@ impl CliError {
 pub async fn execute(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => Box::pin(crate::run::run(args)).await.map_err(CliError::from),
+        Command::Admin(command) => Box::pin(admin::execute(command)).await,
         Command::Token(command) => token::execute(command),
         Command::Send(args) => messages::send(args).await,
         Command::History(args) => messages::history(args).await,

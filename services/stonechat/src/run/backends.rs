@@ -79,24 +79,11 @@ impl Opening<'_> {
             readiness::follow(self.health.part("storage"), rows.ready(), self.end.clone());
             return Ok(rows);
         }
-        let rows = match self.config.rows.backend {
-            RowsBackend::Embedded => self.embedded_rows()?,
-            RowsBackend::Cql => self.cql_rows().await?,
-        };
+        let rows = open_rows(self.config).await?;
         if !self.roles.are_all() {
             readiness::probe(self.health.part("rows"), Arc::clone(&rows), self.end.clone());
         }
         Ok(rows)
-    }
-
-    fn embedded_rows(&self) -> Result<Arc<dyn Rows>, RunError> {
-        let config = &self.config.rows;
-        let rows_config = EmbeddedRowsConfig {
-            cache_bytes: config.cache_bytes,
-            commit_bytes: config.commit_bytes,
-            write_queue: config.write_queue,
-        };
-        Ok(EmbeddedRows::open(&self.config.server.data, rows_config)?)
     }
 
     async fn embedded_logs(&self, rows: &Arc<dyn Rows>, generation: u64) -> Result<Logs, RunError> {
@@ -126,6 +113,41 @@ impl Opening<'_> {
     }
 }
 
+/// Opens the engine that keeps the rows.
+pub async fn open_rows(config: &Config) -> Result<Arc<dyn Rows>, RunError> {
+    match config.rows.backend {
+        RowsBackend::Embedded => {
+            let rows = EmbeddedRowsConfig {
+                cache_bytes: config.rows.cache_bytes,
+                commit_bytes: config.rows.commit_bytes,
+                write_queue: config.rows.write_queue,
+            };
+            Ok(EmbeddedRows::open(&config.server.data, rows)?)
+        }
+        RowsBackend::Cql => cql_rows(config).await,
+    }
+}
+
+#[cfg(feature = "cluster")]
+async fn cql_rows(config: &Config) -> Result<Arc<dyn Rows>, RunError> {
+    Ok(stonechat_rows::cql::CqlRows::open(&super::settings::cql(config)).await?)
+}
+
+/// Makes the keyspace and the tables where the rows are kept in CQL; gives what was made.
+#[cfg(feature = "cluster")]
+pub async fn prepare_rows(config: &Config) -> Result<Vec<String>, RunError> {
+    if config.rows.backend != RowsBackend::Cql {
+        return Ok(Vec::new());
+    }
+    let replication = stonechat_rows::cql::Replication(config.cql.replication);
+    Ok(stonechat_rows::cql::prepare(&super::settings::cql(config), replication).await?.made)
+}
+
+#[cfg(not(feature = "cluster"))]
+async fn cql_rows(_: &Config) -> Result<Arc<dyn Rows>, RunError> {
+    Err(missing("rows.backend: cql"))
+}
+
 #[cfg(feature = "cluster")]
 impl Opening<'_> {
     async fn kafka_logs(&self) -> Result<Logs, RunError> {
@@ -134,10 +156,6 @@ impl Opening<'_> {
         let commands = KafkaCommandLog::open(&config).await?;
         let events = KafkaEventStream::open(&config).await?;
         Ok(Logs { commands, events })
-    }
-
-    async fn cql_rows(&self) -> Result<Arc<dyn Rows>, RunError> {
-        Err(RunError::Refused("rows.backend: cql is not yet here".to_owned()))
     }
 
     async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {
@@ -149,10 +167,6 @@ impl Opening<'_> {
 impl Opening<'_> {
     async fn kafka_logs(&self) -> Result<Logs, RunError> {
         Err(missing("log.backend: kafka"))
-    }
-
-    async fn cql_rows(&self) -> Result<Arc<dyn Rows>, RunError> {
-        Err(missing("rows.backend: cql"))
     }
 
     async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {

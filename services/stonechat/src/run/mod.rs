@@ -3,6 +3,7 @@
 mod backends;
 mod dev;
 mod peers;
+mod prepare;
 mod readiness;
 pub mod role;
 mod roles;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{RunArgs, output};
 use backends::{Backends, Opening};
 use dev::Demo;
+pub use prepare::prepare;
 use role::{Role, Roles};
 use roles::Starting;
 

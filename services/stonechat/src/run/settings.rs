@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stonechat_config::{Config, KafkaProtocol};
 use stonechat_log::{GroupProtocol, KafkaConfig};
+use stonechat_rows::cql::CqlConfig;
 
 /// Of Kafka.
 pub fn kafka(config: &Config) -> KafkaConfig {
@@ -29,5 +30,18 @@ pub fn kafka(config: &Config) -> KafkaConfig {
         },
         properties: kafka.properties.iter().map(property).collect(),
         ..KafkaConfig::default()
+    }
+}
+
+/// Of ScyllaDB or Cassandra.
+pub fn cql(config: &Config) -> CqlConfig {
+    let cql = &config.cql;
+    CqlConfig {
+        nodes: cql.nodes.clone(),
+        keyspace: cql.keyspace.clone(),
+        datacenter: (!cql.datacenter.is_empty()).then(|| cql.datacenter.clone()),
+        credentials: (!cql.user.is_empty()).then(|| (cql.user.clone(), cql.password.expose().to_owned())),
+        request_timeout: Duration::from_millis(cql.request_timeout_ms),
+        in_flight: cql.in_flight,
     }
 }

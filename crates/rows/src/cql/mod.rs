@@ -1,0 +1,307 @@
+//! Rows in ScyllaDB, or in Cassandra, by CQL.
+//!
+//! A column per key part, the value as a blob, and its version, which is also the write's timestamp: so the greater
+//! version wins without being read. Everything is read and written with the quorum of one datacenter.
+//!
+//! **Order.** A batch is no transaction here. It is written in three steps, each acknowledged before the next begins:
+//! events with their client ids, what derives from them, heads. What a crash leaves is a log whose head is behind its
+//! events, which loading rolls forward. See `docs/adr/0010-rows-in-cql.md`.
+//!
+//! **Equal versions.** Of two writes of one version the greater bytes stay. Writers of one version write the same
+//! bytes, or in one batch, where the later one counts.
+
+mod config;
+mod schema;
+mod statements;
+mod values;
+mod write;
+
+pub use config::CqlConfig;
+#[cfg(feature = "conformance")]
+pub use schema::truncate;
+pub use schema::{CqlPrepared, Replication, prepare};
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use scylla::{
+    client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
+    policies::{load_balancing::DefaultPolicy, speculative_execution::SimpleSpeculativeExecutionPolicy},
+    response::PagingState,
+    statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
+    value::{CqlValue, Row as CqlRow},
+};
+use stonechat_model::limits;
+use tokio::sync::Semaphore;
+
+use crate::{Key, KeyPart, Put, Range, Row, Rows, RowsError, Table, tables};
+use statements::Statements;
+use values::{found, part_value, range_row, version_value};
+
+/// When a node has not answered after this, what may be done twice is asked of a second one as well.
+const SPECULATE_AFTER: Duration = Duration::from_millis(150);
+/// Keys of one partition that are read with one request.
+const KEYS_AT_ONCE: usize = 100;
+
+/// Rows in ScyllaDB.
+pub struct CqlRows {
+    store: Arc<Store>,
+    /// Calls at once; more are refused.
+    calls: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+/// What a call works with.
+struct Store {
+    session: Session,
+    statements: Vec<Statements>,
+    /// Requests that the nodes have at once.
+    requests: Semaphore,
+    at_once: usize,
+}
+
+/// Connects without a keyspace.
+async fn connect(config: &CqlConfig) -> Result<Session, RowsError> {
+    let mut policy = DefaultPolicy::builder().token_aware(true);
+    if let Some(datacenter) = &config.datacenter {
+        policy = policy.prefer_datacenter(datacenter.clone());
+    }
+    let speculation = SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SPECULATE_AFTER };
+    let profile = ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(SerialConsistency::LocalSerial))
+        .request_timeout(Some(config.request_timeout))
+        .load_balancing_policy(policy.build())
+        .speculative_execution_policy(Some(Arc::new(speculation)))
+        .build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&config.nodes)
+        .tcp_nodelay(true)
+        .connection_timeout(config.request_timeout)
+        .default_execution_profile_handle(profile.into_handle());
+    if let Some((user, password)) = &config.credentials {
+        builder = builder.user(user, password);
+    }
+    builder.build().await.map_err(failed)
+}
+
+fn failed(error: impl std::fmt::Display) -> RowsError {
+    metrics::counter!("stonechat_rows_cql_errors_total").increment(1);
+    RowsError::Unavailable(error.to_string())
+}
+
+impl CqlRows {
+    /// Opens the rows of a keyspace that [`prepare`] has made.
+    ///
+    /// # Errors
+    /// No node answers; the keyspace or a table is missing or of another shape.
+    pub async fn open(config: &CqlConfig) -> Result<Arc<Self>, RowsError> {
+        schema::check_name(&config.keyspace)?;
+        let session = connect(config).await?;
+        schema::check(&session, &config.keyspace).await?;
+        session.use_keyspace(&config.keyspace, false).await.map_err(failed)?;
+        let at_once = config.in_flight.max(1);
+        let statements = tables::ALL.iter().map(|table| Statements::new(table)).collect();
+        let store = Arc::new(Store { session, statements, requests: Semaphore::new(at_once), at_once });
+        Ok(Arc::new(Self { store, calls: Arc::new(Semaphore::new(at_once)), timeout: config.request_timeout }))
+    }
+
+    /// Does a call, within its time, unless too many are done already. It goes on when nobody waits for it any more:
+    /// a request that is given up keeps its place on its connection.
+    async fn call<T, F>(&self, what: &'static str, work: impl FnOnce(Arc<Store>) -> F) -> Result<T, RowsError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, RowsError>> + Send + 'static,
+    {
+        let Ok(permit) = Arc::clone(&self.calls).try_acquire_owned() else {
+            metrics::counter!("stonechat_rows_cql_refused_total").increment(1);
+            return Err(RowsError::Unavailable("too many requests wait for the store".to_owned()));
+        };
+        let begun = std::time::Instant::now();
+        let work = work(Arc::clone(&self.store));
+        let working = tokio::spawn(async move {
+            let done = work.await;
+            drop(permit);
+            done
+        });
+        let done = tokio::time::timeout(self.timeout, working).await;
+        metrics::histogram!("stonechat_rows_cql_seconds", "call" => what).record(begun.elapsed().as_secs_f64());
+        done.map_err(|_| failed(format!("the store did not answer within {} ms", self.timeout.as_millis())))?
+            .map_err(failed)?
+    }
+}
+
+impl Store {
+    fn statements(&self, table: &'static Table) -> Result<&Statements, RowsError> {
+        let of_table = self.statements.iter().find(|statements| std::ptr::eq(statements.table, table));
+        of_table.ok_or_else(|| RowsError::BadRequest(format!("{} is no table of this store", table.name)))
+    }
+
+    /// Executes a statement, all of whose answer is on one page.
+    async fn execute(&self, statement: &PreparedStatement, values: Vec<CqlValue>) -> Result<Vec<CqlRow>, RowsError> {
+        let _permit = self.requests.acquire().await.map_err(failed)?;
+        let result = self.session.execute_unpaged(statement, values).await.map_err(failed)?;
+        if !result.is_rows() {
+            return Ok(Vec::new());
+        }
+        let rows = result.into_rows_result().map_err(failed)?;
+        rows.rows::<CqlRow>().map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// Executes a statement page by page, up to so many rows.
+    async fn execute_paged(
+        &self,
+        statement: &PreparedStatement,
+        values: Vec<CqlValue>,
+        limit: usize,
+    ) -> Result<Vec<CqlRow>, RowsError> {
+        let mut found: Vec<CqlRow> = Vec::new();
+        let mut state = PagingState::start();
+        loop {
+            let _permit = self.requests.acquire().await.map_err(failed)?;
+            let page = self.session.execute_single_page(statement, &values, state).await;
+            let (result, next) = page.map_err(failed)?;
+            let rows = result.into_rows_result().map_err(failed)?;
+            for row in rows.rows::<CqlRow>().map_err(failed)? {
+                found.push(row.map_err(failed)?);
+            }
+            match next.into_paging_control_flow() {
+                std::ops::ControlFlow::Continue(next) if found.len() < limit => state = next,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    async fn get_one(&self, key: &Key) -> Result<Option<Row>, RowsError> {
+        let statement = self.statements(key.table)?.get(&self.session).await?;
+        let values = key.parts.iter().map(part_value).collect::<Result<_, _>>()?;
+        let row = self.execute(statement, values).await?.into_iter().next();
+        row.map(|row| found(key.clone(), row.columns)).transpose()
+    }
+
+    /// Reads keys of one partition; gives them by their clustering part.
+    async fn get_some(&self, keys: &[&Key]) -> Result<HashMap<KeyPart, Row>, RowsError> {
+        let Some(first) = keys.first() else { return Ok(HashMap::new()) };
+        let statement = self.statements(first.table)?.get_some(&self.session).await?;
+        let mut values: Vec<CqlValue> = first.partition().iter().map(part_value).collect::<Result<_, _>>()?;
+        let parts = keys.iter().flat_map(|key| key.clustering()).map(part_value);
+        values.push(CqlValue::List(parts.collect::<Result<_, _>>()?));
+        let rows = self.execute(statement, values).await?;
+        let row = |row: CqlRow| {
+            let row = range_row(first.table, first.partition(), row.columns)?;
+            let part = row.key.clustering().first().cloned();
+            part.map(|part| (part, row)).ok_or_else(|| RowsError::Corrupt("row without its key".to_owned()))
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    async fn get_all(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RowsError> {
+        let mut found = vec![None; keys.len()];
+        let mut groups: HashMap<(&str, &[KeyPart]), Vec<usize>> = HashMap::new();
+        for (place, key) in keys.iter().enumerate() {
+            key.check()?;
+            groups.entry((key.table.name, key.partition())).or_default().push(place);
+        }
+        let mut reads = Vec::with_capacity(groups.len());
+        for places in groups.values().flat_map(|places| places.chunks(KEYS_AT_ONCE)) {
+            reads.push(self.get_group(keys, places));
+        }
+        let mut reads = stream::iter(reads).buffer_unordered(self.at_once);
+        while let Some(rows) = reads.try_next().await? {
+            for (place, row) in rows {
+                found[place] = Some(row);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads keys of one partition, by their places among all.
+    async fn get_group(&self, keys: &[Key], places: &[usize]) -> Result<Vec<(usize, Row)>, RowsError> {
+        if let [place] = places {
+            return Ok(self.get_one(&keys[*place]).await?.map(|row| (*place, row)).into_iter().collect());
+        }
+        let some: Vec<&Key> = places.iter().map(|place| &keys[*place]).collect();
+        if some.iter().any(|key| key.clustering().is_empty()) {
+            // The same key several times.
+            let row = self.get_one(some[0]).await?;
+            return Ok(row.map_or_else(Vec::new, |row| places.iter().map(|place| (*place, row.clone())).collect()));
+        }
+        let rows = self.get_some(&some).await?;
+        let row = |place: &usize| {
+            let part = keys[*place].clustering().first()?;
+            rows.get(part).map(|row| (*place, row.clone()))
+        };
+        Ok(places.iter().filter_map(row).collect())
+    }
+
+    async fn read_range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
+        let limit = range.limit.min(limits::RANGE_ROWS);
+        let from = range.from.as_deref().and_then(<[KeyPart]>::first);
+        let until = range.until.as_deref().and_then(<[KeyPart]>::first);
+        // Nothing is before an empty prefix.
+        if limit == 0 || (range.until.is_some() && until.is_none()) {
+            return Ok(Vec::new());
+        }
+        if range.table.clustering.is_empty() {
+            let key = Key::new(range.table, range.partition);
+            return Ok(self.get_one(&key).await?.into_iter().collect());
+        }
+        let kind = (from.is_some(), until.is_some(), range.reverse);
+        let statement = self.statements(range.table)?.range(&self.session, kind).await?;
+        let parts = range.partition.iter().chain(from).chain(until);
+        let mut values = parts.map(part_value).collect::<Result<Vec<_>, _>>()?;
+        values.push(CqlValue::Int(i32::try_from(limit).unwrap_or(i32::MAX)));
+        let rows = self.execute_paged(statement, values, limit).await?;
+        rows.into_iter().map(|row| range_row(range.table, &range.partition, row.columns)).collect()
+    }
+
+    async fn set_if(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {
+        put.key.check()?;
+        let statements = self.statements(put.key.table)?;
+        let key = put.key.parts.iter().map(part_value).collect::<Result<Vec<_>, _>>()?;
+        let row = [CqlValue::Blob(put.value.to_vec()), version_value(put.version)?];
+        let (statement, values) = match expected {
+            None => (statements.insert_new(&self.session).await?, key.into_iter().chain(row).collect()),
+            Some(expected) => {
+                let values = row.into_iter().chain(key).chain([version_value(expected)?]).collect();
+                (statements.replace(&self.session).await?, values)
+            }
+        };
+        // Beside it stands what was found, in more columns where it was refused.
+        let answer = self.execute(statement, values).await?;
+        match answer.first().and_then(|row| row.columns.first()) {
+            Some(Some(CqlValue::Boolean(applied))) => Ok(*applied),
+            _ => Err(RowsError::Corrupt("conditional write was not answered".to_owned())),
+        }
+    }
+}
+
+#[async_trait]
+impl Rows for CqlRows {
+    async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError> {
+        self.call("write", |store| async move { store.write_all(puts).await }).await
+    }
+
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RowsError> {
+        if keys.len() > limits::GET_KEYS {
+            return Err(RowsError::BadRequest(format!("at most {} keys at once", limits::GET_KEYS)));
+        }
+        let keys = keys.to_vec();
+        self.call("get", |store| async move { store.get_all(&keys).await }).await
+    }
+
+    async fn range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
+        range.check()?;
+        self.call("range", |store| async move { store.read_range(range).await }).await
+    }
+
+    async fn compare_and_set(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {
+        self.call("compare_and_set", move |store| async move { store.set_if(put, expected).await }).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<(), RowsError> {
+        let keys = keys.to_vec();
+        self.call("delete", |store| async move { store.delete_all(&keys).await }).await
+    }
+}

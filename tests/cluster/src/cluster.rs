@@ -1,0 +1,199 @@
+//! A cluster, and how it is started.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use stonechat_backends::{
+    kafka::Kafka,
+    server::{BackendError, Folder, Program, free_ports},
+};
+
+use crate::{Demo, Process, demo_tenant};
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A server or process.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The tenant cannot be made.
+    #[error("cannot make the tenant: {0}")]
+    Tenant(String),
+}
+
+/// A role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Every durable row.
+    Storage,
+    /// Where users are.
+    Presence,
+    /// Takes commands, decides them and tells everybody.
+    Router,
+    /// Client connections.
+    Gateway,
+    /// REST and gRPC.
+    Api,
+}
+
+impl Kind {
+    /// Every role, each after those it needs.
+    pub const ALL: [Self; 5] = [Self::Storage, Self::Presence, Self::Router, Self::Gateway, Self::Api];
+
+    /// Its name on the command line.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Storage => "storage",
+            Self::Presence => "presence",
+            Self::Router => "router",
+            Self::Gateway => "gateway",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// How large a cluster is.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The program, with the feature `cluster`.
+    pub program: PathBuf,
+    /// Gateways.
+    pub gateways: usize,
+    /// Routers.
+    pub routers: usize,
+    /// Partitions of the command log and the event stream.
+    pub partitions: u32,
+    /// Further settings of every process, by the names of environment variables.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Two of each role that is scaled.
+    pub fn new(program: PathBuf) -> Self {
+        Self { program, gateways: 2, routers: 2, partitions: 8, settings: Vec::new() }
+    }
+}
+
+/// Processes of every role, and their backends.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The processes, each after those it needs.
+    pub processes: Vec<Process>,
+    /// Kafka.
+    pub kafka: Kafka,
+    operator_key: String,
+    // Dropped after the processes.
+    _folder: Folder,
+}
+
+/// Where the processes of a cluster are.
+struct Addresses {
+    /// By role: where clients and where other roles find each process.
+    of: Vec<(Kind, Vec<(SocketAddr, SocketAddr)>)>,
+}
+
+impl Addresses {
+    fn new(plan: &Plan) -> Result<Self, BackendError> {
+        let mut of = Vec::new();
+        for kind in Kind::ALL {
+            let count = match kind {
+                Kind::Gateway => plan.gateways,
+                Kind::Router => plan.routers,
+                Kind::Storage | Kind::Presence | Kind::Api => 1,
+            };
+            let ports = free_ports(2 * count)?;
+            let local = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
+            of.push((kind, ports.chunks(2).map(|pair| (local(&pair[0]), local(&pair[1]))).collect()));
+        }
+        Ok(Self { of })
+    }
+
+    fn internal(&self, kind: Kind) -> String {
+        let of_kind = self.of.iter().filter(|(of, _)| *of == kind).flat_map(|(_, addresses)| addresses);
+        of_kind.map(|(_, internal)| internal.to_string()).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn settings(plan: &Plan, kafka: &Kafka, addresses: &Addresses, operator_key: &str) -> Vec<(String, String)> {
+    let replication = if kafka.count() < 3 { ("1", "1") } else { ("3", "2") };
+    let mut settings: Vec<(String, String)> = [
+        ("CLUSTER__ROUTERS", addresses.internal(Kind::Router)),
+        ("CLUSTER__STORAGE", addresses.internal(Kind::Storage)),
+        ("CLUSTER__PRESENCE", addresses.internal(Kind::Presence)),
+        ("LOG__BACKEND", "kafka".to_owned()),
+        ("LOG__PARTITIONS", plan.partitions.to_string()),
+        ("KAFKA__BROKERS", kafka.bootstrap()),
+        ("KAFKA__REPLICATION", replication.0.to_owned()),
+        ("KAFKA__MIN_INSYNC_REPLICAS", replication.1.to_owned()),
+        ("KAFKA__SESSION_TIMEOUT_MS", "6000".to_owned()),
+        ("API__OPERATOR_KEY", operator_key.to_owned()),
+    ]
+    .map(|(name, value)| (format!("STONECHAT_{name}"), value))
+    .into();
+    settings.extend(plan.settings.iter().cloned());
+    settings
+}
+
+impl Cluster {
+    /// Starts backends and processes, and waits until all of them are ready.
+    ///
+    /// # Errors
+    /// A backend was not fetched; something does not start.
+    pub async fn start(plan: &Plan) -> Result<Self, ClusterError> {
+        let kafka = Kafka::single().await?;
+        let folder = Folder::new()?;
+        let addresses = Addresses::new(plan)?;
+        let operator_key = operator_key();
+        let settings = settings(plan, &kafka, &addresses, &operator_key);
+        prepare(&plan.program, folder.path(), &settings)?;
+        let mut processes = Vec::new();
+        for (kind, of_kind) in &addresses.of {
+            for (index, addresses) in of_kind.iter().enumerate() {
+                let named = (*kind, index);
+                processes.push(Process::start(named, *addresses, &plan.program, folder.path(), settings.clone())?);
+            }
+        }
+        for process in &mut processes {
+            process.ready().await?;
+        }
+        Ok(Self { processes, kafka, operator_key, _folder: folder })
+    }
+
+    /// The processes of a role.
+    pub fn of(&mut self, kind: Kind) -> impl Iterator<Item = &mut Process> {
+        self.processes.iter_mut().filter(move |process| process.kind == kind)
+    }
+
+    /// Where a process of a role has its clients.
+    pub fn public(&self, kind: Kind, index: usize) -> Option<SocketAddr> {
+        self.processes.iter().find(|it| it.kind == kind && it.index == index).map(|it| it.public)
+    }
+
+    /// The key of the operator.
+    pub fn operator_key(&self) -> &str {
+        &self.operator_key
+    }
+
+    /// Makes a tenant to chat in.
+    ///
+    /// # Errors
+    /// The api does not answer, or refuses.
+    pub async fn demo(&self) -> Result<Demo, ClusterError> {
+        let api = self.public(Kind::Api, 0).ok_or_else(|| ClusterError::Tenant("there is no api".to_owned()))?;
+        demo_tenant(api, &self.operator_key).await
+    }
+}
+
+/// Makes topics, as an operator would before the first start.
+fn prepare(program: &Path, folder: &Path, settings: &[(String, String)]) -> Result<(), BackendError> {
+    // Where the first storage process works, whose folder may hold the rows.
+    let mut program = Program::new(program, &folder.join("storage1")).with(["admin", "prepare"]);
+    program.environment = settings.to_vec();
+    program.run()
+}
+
+fn operator_key() -> String {
+    (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect()
+}

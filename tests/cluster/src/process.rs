@@ -1,0 +1,88 @@
+//! One process of a role.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use stonechat_backends::server::{BackendError, Program, Server};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::Kind;
+
+/// How long a process may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(60);
+/// How long a process may take to answer whether it is ready.
+const ASK: Duration = Duration::from_secs(2);
+
+/// A process of a role.
+#[derive(Debug)]
+pub struct Process {
+    /// Its role.
+    pub kind: Kind,
+    /// Which of its role's processes it is, from 0 on.
+    pub index: usize,
+    /// Where its health, its metrics and, of a gateway or an api, its clients are.
+    pub public: SocketAddr,
+    /// Where other roles call it.
+    pub internal: SocketAddr,
+    server: Server,
+}
+
+impl Process {
+    /// Starts a process of `program` in a folder of its own below `folder`.
+    pub(crate) fn start(
+        (kind, index): (Kind, usize),
+        (public, internal): (SocketAddr, SocketAddr),
+        program: &Path,
+        folder: &Path,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, BackendError> {
+        let name = format!("{}{}", kind.role(), index + 1);
+        let mut program = Program::new(program, &folder.join(name)).with(["run", "--role", kind.role()]);
+        program.environment = environment;
+        program.environment.push(("STONECHAT_SERVER__LISTEN".to_owned(), public.to_string()));
+        program.environment.push(("STONECHAT_CLUSTER__LISTEN".to_owned(), internal.to_string()));
+        Ok(Self { kind, index, public, internal, server: Server::start(program)? })
+    }
+
+    /// Its role and number, as in `router2`.
+    pub fn name(&self) -> String {
+        format!("{}{}", self.kind.role(), self.index + 1)
+    }
+
+    /// The server, to be killed, stopped and started again.
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
+    /// Its process id, while it was not stopped.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.pid()
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// It has ended, or is not ready in time.
+    pub async fn ready(&mut self) -> Result<(), BackendError> {
+        let public = self.public;
+        self.server.ready(READY, async || is_ready(public).await).await
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        is_ready(self.public).await
+    }
+}
+
+async fn is_ready(address: SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await?;
+        Ok::<_, std::io::Error>(head.ends_with(b" 200"))
+    };
+    matches!(tokio::time::timeout(ASK, ask).await, Ok(Ok(true)))
+}
