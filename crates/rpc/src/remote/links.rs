@@ -55,7 +55,7 @@ struct Link {
 }
 
 enum Item {
-    Command(CommandRecord),
+    Command(Box<CommandRecord>),
     Typing(TypingToMembers),
     Control(CredentialsChanged),
 }
@@ -104,7 +104,9 @@ impl RouterLinks {
         let end = self.read(&link, &mut incoming, inbox).await;
         drop(listed);
         for item in link.out.drain() {
-            if let Item::Command(CommandRecord { origin: Some(origin), .. }) = item {
+            if let Item::Command(command) = item
+                && let Some(origin) = command.origin
+            {
                 inbox.outcome(Outcome { origin, result: Err(Error::unavailable("the router was lost")) });
             }
         }
@@ -207,7 +209,7 @@ fn gathered(items: Vec<Item>) -> NodeFrame {
     let mut frame = NodeFrame::default();
     for item in items {
         match item {
-            Item::Command(command) => frame.commands.push(command),
+            Item::Command(command) => frame.commands.push(*command),
             Item::Typing(typing) => frame.typing.push(typing),
             Item::Control(control) => frame.controls.push(control),
         }
@@ -249,7 +251,7 @@ impl RouterLink for RouterLinks {
             };
             let size = command.encoded_len();
             let again = command.clone();
-            match link.out.push(Item::Command(command), size) {
+            match link.out.push(Item::Command(Box::new(command)), size) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full) => {
                     return Err(Error::unavailable("too many commands wait").retry_after(RETRY_AFTER));
