@@ -101,6 +101,10 @@ limits! {
     CALLS_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes of calls, or of replies, that wait for one stream between roles.";
     CALLS_SERVED: usize = 8_192, "calls", "Calls that a storage or presence process works on at once; beyond it a call is refused as unavailable.";
     STORAGE_CALL_TIMEOUT_MS: u64 = 8_000, "milliseconds", "How long a call of storage waits for its reply.";
+    PRESENCE_STATUS_DAYS: u64 = 90, "days", "How long Redis keeps the last seen time and status text of a user who is gone.";
+    PRESENCE_REGISTRATIONS: usize = 500, "registrations", "Users or channels that a gateway registers in Redis with one request; more go in several.";
+    REDIS_PIPELINE: usize = 1_000, "commands", "Commands of one request to Redis; more go in several.";
+    PRESENCE_SIGNALS_QUEUED: usize = 65_536, "signals", "Signals of other processes that wait to be told to gateways; beyond it the gateways check everything again.";
     PRESENCE_CALL_TIMEOUT_MS: u64 = 2_000, "milliseconds", "How long a call of presence waits for its reply.";
     LINK_COMMANDS_QUEUED: usize = 16_384, "commands", "Commands of a node that wait for one link to a router; beyond it a command is refused as unavailable.";
     LINK_COMMANDS_APPENDED: usize = 8_192, "commands", "Commands of one link that wait for the command log; then the router reads no more of the link.";

@@ -38,7 +38,8 @@ pub struct StatusUpdate {
     pub emoji: Option<String>,
 }
 
-/// Where users are, and how. Everything a gateway registered is dropped when its lease lapses.
+/// Where users are, and how. Everything a gateway registered is dropped when its lease lapses; what a gateway without
+/// a lease wants to register is refused as unavailable, and nothing is there for it to take back.
 #[async_trait]
 pub trait Presence: Send + Sync + 'static {
     /// Registers a gateway and where its signals go. A gateway that was known is known anew, without routes.

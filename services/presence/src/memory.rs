@@ -99,7 +99,7 @@ impl Presence for MemoryPresence {
     }
 
     async fn add_routes(&self, gateway: &GatewayId, users: &[User]) -> Result<(), Error> {
-        let changes = self.state.write().add_routes(gateway, users);
+        let changes = self.state.write().add_routes(gateway, users)?;
         self.tell(changes);
         Ok(())
     }
@@ -111,12 +111,11 @@ impl Presence for MemoryPresence {
     }
 
     async fn add_interest(&self, gateway: &GatewayId, channels: &[Channel]) -> Result<(), Error> {
-        self.state.write().set_interest(gateway, channels, true);
-        Ok(())
+        self.state.write().add_interest(gateway, channels)
     }
 
     async fn remove_interest(&self, gateway: &GatewayId, channels: &[(TenantId, ConversationId)]) -> Result<(), Error> {
-        self.state.write().set_interest(gateway, channels, false);
+        self.state.write().remove_interest(gateway, channels);
         Ok(())
     }
 
@@ -137,12 +136,11 @@ impl Presence for MemoryPresence {
     }
 
     async fn watch(&self, gateway: &GatewayId, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
-        self.state.write().set_watch(gateway, &of(tenant, users), true);
-        Ok(())
+        self.state.write().watch(gateway, &of(tenant, users))
     }
 
     async fn unwatch(&self, gateway: &GatewayId, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
-        self.state.write().set_watch(gateway, &of(tenant, users), false);
+        self.state.write().unwatch(gateway, &of(tenant, users));
         Ok(())
     }
 }

@@ -2,12 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use stonechat_errors::Error;
 use stonechat_model::{ConversationId, GatewayId, TenantId, TimeUs, UserId};
 use stonechat_proto::v1::{Availability, Status};
 use stonechat_rpc::{StatusUpdate, Target, TargetQuery};
 
 pub(crate) type User = (TenantId, UserId);
 pub(crate) type Channel = (TenantId, ConversationId);
+
+/// What is said to a gateway that registers something without having a lease: it must attach first.
+pub(crate) fn not_attached() -> Error {
+    Error::unavailable("the gateway is not attached")
+}
 
 /// What one gateway registered.
 #[derive(Debug, Default)]
@@ -120,9 +126,13 @@ impl State {
         self.gateways.contains_key(gateway)
     }
 
+    fn registered(&mut self, gateway: &GatewayId) -> Result<&mut Registered, Error> {
+        self.gateways.get_mut(gateway).ok_or_else(not_attached)
+    }
+
     /// Adds routes; what was not there before is online now.
-    pub fn add_routes(&mut self, gateway: &GatewayId, users: &[User]) -> Vec<Change> {
-        let Some(registered) = self.gateways.get_mut(gateway) else { return Vec::new() };
+    pub fn add_routes(&mut self, gateway: &GatewayId, users: &[User]) -> Result<Vec<Change>, Error> {
+        let registered = self.registered(gateway)?;
         registered.users.extend(users.iter().cloned());
         let mut changes = Vec::new();
         for user in users {
@@ -133,7 +143,7 @@ impl State {
                 changes.extend(self.change_of(user));
             }
         }
-        changes
+        Ok(changes)
     }
 
     /// Takes routes out; whose last one goes is offline now.
@@ -152,17 +162,21 @@ impl State {
         self.change_of(&user)
     }
 
-    /// Adds or takes out interest in channels.
-    pub fn set_interest(&mut self, gateway: &GatewayId, channels: &[Channel], is_interested: bool) {
+    /// Adds interest in channels.
+    pub fn add_interest(&mut self, gateway: &GatewayId, channels: &[Channel]) -> Result<(), Error> {
+        self.registered(gateway)?.channels.extend(channels.iter().cloned());
+        for channel in channels {
+            add(&mut self.interest, channel.clone(), gateway);
+        }
+        Ok(())
+    }
+
+    /// Takes interest in channels out.
+    pub fn remove_interest(&mut self, gateway: &GatewayId, channels: &[Channel]) {
         let Some(registered) = self.gateways.get_mut(gateway) else { return };
         for channel in channels {
-            if is_interested {
-                registered.channels.insert(channel.clone());
-                add(&mut self.interest, channel.clone(), gateway);
-            } else {
-                registered.channels.remove(channel);
-                take(&mut self.interest, channel, gateway);
-            }
+            registered.channels.remove(channel);
+            take(&mut self.interest, channel, gateway);
         }
     }
 
@@ -222,17 +236,21 @@ impl State {
         Some((user.clone(), self.status(user), watchers.clone()))
     }
 
-    /// Adds or takes out users whose status a gateway follows.
-    pub fn set_watch(&mut self, gateway: &GatewayId, users: &[User], is_watching: bool) {
+    /// Has a gateway follow users' statuses.
+    pub fn watch(&mut self, gateway: &GatewayId, users: &[User]) -> Result<(), Error> {
+        self.registered(gateway)?.watched.extend(users.iter().cloned());
+        for user in users {
+            add(&mut self.watchers, user.clone(), gateway);
+        }
+        Ok(())
+    }
+
+    /// Has a gateway follow users' statuses no more.
+    pub fn unwatch(&mut self, gateway: &GatewayId, users: &[User]) {
         let Some(registered) = self.gateways.get_mut(gateway) else { return };
         for user in users {
-            if is_watching {
-                registered.watched.insert(user.clone());
-                add(&mut self.watchers, user.clone(), gateway);
-            } else {
-                registered.watched.remove(user);
-                take(&mut self.watchers, user, gateway);
-            }
+            registered.watched.remove(user);
+            take(&mut self.watchers, user, gateway);
         }
     }
 }
@@ -263,10 +281,10 @@ mod tests {
         let (one, two) = (gateway("g1"), gateway("g2"));
         state.attach(&one, LEASE_US, 0);
         state.attach(&two, LEASE_US * 3, 0);
-        state.add_routes(&one, &[user("alice")]);
-        state.add_routes(&two, &[user("alice")]);
+        state.add_routes(&one, &[user("alice")]).unwrap();
+        state.add_routes(&two, &[user("alice")]).unwrap();
         let channel = (TenantId::parse("t").unwrap(), ConversationId::parse("c").unwrap());
-        state.set_interest(&one, std::slice::from_ref(&channel), true);
+        state.add_interest(&one, std::slice::from_ref(&channel)).unwrap();
         state.expire(LEASE_US);
         assert_eq!(targets(&state, "alice"), ["g2"]);
         assert_eq!(state.targets(&TargetQuery::Channel(channel.0, channel.1)), []);
@@ -280,10 +298,12 @@ mod tests {
         let (one, two) = (gateway("g1"), gateway("g2"));
         state.attach(&one, LEASE_US, 0);
         state.attach(&two, LEASE_US, 0);
-        state.set_watch(&two, &[user("alice")], true);
-        let [(_, status, watchers)] = &state.add_routes(&one, &[user("alice")])[..] else { panic!("no change") };
+        state.watch(&two, &[user("alice")]).unwrap();
+        let [(_, status, watchers)] = &state.add_routes(&one, &[user("alice")]).unwrap()[..] else {
+            panic!("no change")
+        };
         assert_eq!((status.availability(), &watchers[..]), (Availability::Online, &[gateway("g2")][..]));
-        assert_eq!(state.add_routes(&two, &[user("alice")]), [], "already online");
+        assert_eq!(state.add_routes(&two, &[user("alice")]).unwrap(), [], "already online");
         let update = StatusUpdate { away: Some(true), text: Some("lunch".to_owned()), emoji: None };
         let (_, status, _) = state.set_status(&user("alice"), update.clone()).unwrap();
         assert_eq!((status.availability(), status.text.as_str()), (Availability::Away, "lunch"));
@@ -296,7 +316,8 @@ mod tests {
     #[test]
     fn a_gateway_without_a_lease_registers_nothing() {
         let mut state = State::default();
-        state.add_routes(&gateway("g1"), &[user("alice")]);
+        let refused = state.add_routes(&gateway("g1"), &[user("alice")]).unwrap_err();
+        assert!(refused.is_retryable());
         assert_eq!(targets(&state, "alice"), [] as [&str; 0]);
     }
 
@@ -306,7 +327,7 @@ mod tests {
         let gateway = gateway("g1");
         state.attach(&gateway, LEASE_US, 0);
         let names: Vec<User> = (0..40).map(|number| user(&format!("u{number}"))).collect();
-        state.add_routes(&gateway, &names);
+        state.add_routes(&gateway, &names).unwrap();
         let away = StatusUpdate { away: Some(true), ..StatusUpdate::default() };
         state.set_status(&names[0], away);
         for (time, user) in names[1..].iter().enumerate() {
@@ -325,7 +346,7 @@ mod tests {
     fn tenants_do_not_see_each_other() {
         let mut state = State::default();
         state.attach(&gateway("g1"), LEASE_US, 0);
-        state.add_routes(&gateway("g1"), &[user("alice")]);
+        state.add_routes(&gateway("g1"), &[user("alice")]).unwrap();
         let other = TenantId::parse("u").unwrap();
         let query = TargetQuery::Users(other, [UserId::parse("alice").unwrap()].into());
         assert_eq!(state.targets(&query), []);

@@ -5,4 +5,5 @@
 
 pub mod cassandra;
 pub mod kafka;
+pub mod redis;
 pub mod server;
