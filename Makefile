@@ -23,6 +23,9 @@ SEEDS ?= 1000
 FROM ?= 0
 # fuzz: seconds for each target
 SECONDS ?= 60
+# cluster
+CLUSTER_ARGS ?=
+CLUSTER_PID ?= target/local-cluster.pid
 # backends: where what they consist of is kept
 export STONECHAT_BACKENDS ?= $(HOME)/.cache/stonechat-backends
 
@@ -83,6 +86,15 @@ chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE s
 	$(RUN) --package stonechat-chaos -- --seconds $(CHAOS_SECONDS) --kills $(CHAOS_KILLS) \
 		--users $(CHAOS_USERS) --rate $(CHAOS_RATE)
 
+.PHONY: cluster
+cluster: backends ## A cluster on loopback: real Kafka, Cassandra and Redis, every role; CLUSTER_ARGS=--help for more
+	cargo build $(CARGO_FLAGS) --profile $(PROFILE) --package stonechat --features cluster
+	$(RUN) --package stonechat-cluster-tests --bin local-cluster -- --pid-file "$(CLUSTER_PID)" $(CLUSTER_ARGS)
+
+.PHONY: cluster-down
+cluster-down: ## End what `make cluster` started
+	$(RUN) --package stonechat-cluster-tests --bin local-cluster -- --pid-file "$(CLUSTER_PID)" --down
+
 .PHONY: sim
 sim: ## The simulation with SEEDS=1000 seeds from FROM=0 on, or with the one SEED=N
 	$(RUN) --package stonechat-simulation -- \
@@ -101,8 +113,10 @@ backends: ## Fetch the real servers that the cluster's tests start; what apt lac
 	tests/backends/fetch.sh "$(STONECHAT_BACKENDS)"
 
 .PHONY: test-backends
-test-backends: backends ## The suites of the seams on real servers: Kafka
+test-backends: backends ## The suites of the seams on real servers: Kafka, Cassandra, Redis
 	cargo test $(CARGO_FLAGS) --package stonechat-backends
+	cargo test $(CARGO_FLAGS) --package stonechat-presence --features cluster --test redis
+	cargo test $(CARGO_FLAGS) --package stonechat-rows --features cluster --test cql
 	cargo test $(CARGO_FLAGS) --package stonechat-log --features cluster --test kafka
 	cargo test $(CARGO_FLAGS) --package stonechat-cluster-tests --features cluster
 

@@ -11,6 +11,6 @@ mod tasks;
 
 pub use connection::Connection;
 pub use health::{Health, Readiness};
-pub use serve::{ServeLimits, serve};
+pub use serve::{ServeLimits, serve, serve_tls};
 pub use shutdown::Shutdown;
 pub use tasks::Tasks;

@@ -2,18 +2,26 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo};
-use hyper::{Request, body::Incoming, server::conn};
+use axum::{BoxError, Router, body::Body, extract::ConnectInfo};
+use hyper::{
+    Request,
+    body::Incoming,
+    rt::{Read, Write},
+    server::conn,
+    service::HttpService,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use stonechat_model::limits;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
@@ -29,7 +37,7 @@ const HTTP2_STREAMS: u32 = 1_024;
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Unread bytes of one HTTP/2 connection.
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// A silent HTTP/2 peer is asked whether it lives after this, and has as long again to answer.
+/// A silent HTTP/2 peer is asked whether it lives after this.
 const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -47,6 +55,8 @@ pub struct ServeLimits {
     pub header_timeout: Duration,
     /// How long requests that run, and upgraded connections, may take to end after a shutdown began.
     pub drain_timeout: Duration,
+    /// After which silence an HTTP/2 peer is asked whether it lives, and how long it has to answer.
+    pub keep_alive: (Duration, Duration),
 }
 
 impl Default for ServeLimits {
@@ -55,6 +65,7 @@ impl Default for ServeLimits {
             connections: limits::CONNECTIONS,
             header_timeout: Duration::from_secs(limits::HTTP_HEADER_TIMEOUT_S),
             drain_timeout: Duration::from_secs(limits::HTTP_HEADER_TIMEOUT_S),
+            keep_alive: (HTTP2_KEEP_ALIVE, HTTP2_KEEP_ALIVE),
         }
     }
 }
@@ -67,6 +78,27 @@ pub async fn serve(
     listener: TcpListener,
     app: Router,
     limits: ServeLimits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    accept_until(listener, app, limits, None, shutdown).await
+}
+
+/// Serves `app` as [`serve`] does, by HTTP/2 over TLS alone. A connection gets the configuration of its moment.
+pub async fn serve_tls(
+    listener: TcpListener,
+    app: Router,
+    limits: ServeLimits,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    accept_until(listener, app, limits, Some(tls), shutdown).await
+}
+
+async fn accept_until(
+    listener: TcpListener,
+    app: Router,
+    limits: ServeLimits,
+    tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let connections = u32::try_from(limits.connections).unwrap_or(u32::MAX);
@@ -82,11 +114,12 @@ pub async fn serve(
         };
         let Some((connection, peer)) = accepted else { continue };
         let (app, shutdown, end) = (app.clone(), shutdown.clone(), end.clone());
+        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));
         tracker.spawn(async move {
             tokio::select! {
                 biased;
                 () = end.cancelled() => {}
-                () = handle(connection, peer, app, limits.header_timeout, shutdown) => {}
+                () = handle(connection, peer, app, limits, tls, shutdown) => {}
             }
         });
     }
@@ -124,58 +157,91 @@ async fn handle(
     connection: Connection,
     peer: SocketAddr,
     app: Router,
-    header_timeout: Duration,
+    limits: ServeLimits,
+    tls: Option<TlsAcceptor>,
     shutdown: CancellationToken,
 ) {
-    let protocol = tokio::select! {
-        biased;
-        // Nothing was asked yet, so nothing is lost.
-        () = shutdown.cancelled() => return,
-        protocol = detect(connection.stream(), header_timeout) => protocol,
-    };
-    let service = TowerToHyperService::new(app.map_request(move |request: Request<Incoming>| {
+    let app = app.map_request(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         request
-    }));
-    let io = TokioIo::new(connection);
-    let result = match protocol {
-        None => return,
-        Some(Protocol::Http1) => {
-            let mut builder = conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HTTP1_BUFFER_BYTES);
-            let mut serving = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
-            tokio::select! {
-                result = serving.as_mut() => result,
-                () = shutdown.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
+    });
+    let service = TowerToHyperService::new(app);
+    // Until something was asked nothing is lost by a shutdown.
+    let result = match tls {
+        Some(tls) => {
+            let handshake = tokio::time::timeout(limits.header_timeout, tls.accept(connection));
+            match shutdown.run_until_cancelled(handshake).await {
+                Some(Ok(Ok(stream))) => http2(TokioIo::new(stream), service, limits, &shutdown).await,
+                Some(Ok(Err(error))) => {
+                    metrics::counter!("stonechat_tls_refused_total").increment(1);
+                    tracing::warn!(peer.address = %peer, %error, "a caller's handshake failed");
+                    return;
                 }
+                Some(Err(_)) | None => return,
             }
         }
-        Some(Protocol::Http2) => {
-            let mut builder = conn::http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(HTTP2_STREAMS)
-                .max_header_list_size(HTTP2_HEADER_BYTES)
-                .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-                .keep_alive_interval(HTTP2_KEEP_ALIVE)
-                .keep_alive_timeout(HTTP2_KEEP_ALIVE);
-            let mut serving = std::pin::pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                result = serving.as_mut() => result,
-                () = shutdown.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
+        None => {
+            match shutdown.run_until_cancelled(detect(connection.stream(), limits.header_timeout)).await.flatten() {
+                None => return,
+                Some(Protocol::Http1) => http1(TokioIo::new(connection), service, limits, &shutdown).await,
+                Some(Protocol::Http2) => http2(TokioIo::new(connection), service, limits, &shutdown).await,
             }
         }
     };
     if let Err(error) = result {
         // A peer that goes away or talks nonsense is no event for the operator.
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn http1<S>(
+    io: TokioIo<Connection>,
+    service: S,
+    limits: ServeLimits,
+    shutdown: &CancellationToken,
+) -> hyper::Result<()>
+where
+    S: HttpService<Incoming, ResBody = Body> + Send,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+{
+    let mut builder = conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HTTP1_BUFFER_BYTES);
+    let mut serving = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    tokio::select! {
+        result = serving.as_mut() => result,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    }
+}
+
+async fn http2<I, S>(io: I, service: S, limits: ServeLimits, shutdown: &CancellationToken) -> hyper::Result<()>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = Body>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    let (keep_alive, timeout) = limits.keep_alive;
+    let mut builder = conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(HTTP2_HEADER_BYTES)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(keep_alive)
+        .keep_alive_timeout(timeout);
+    let mut serving = std::pin::pin!(builder.serve_connection(io, service));
+    tokio::select! {
+        result = serving.as_mut() => result,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn app() -> Router {
 }
 
 fn limits() -> ServeLimits {
-    ServeLimits { connections: 100, header_timeout: LONG, drain_timeout: LONG }
+    ServeLimits { connections: 100, header_timeout: LONG, drain_timeout: LONG, ..ServeLimits::default() }
 }
 
 /// Reads until `end` shows up.

@@ -101,6 +101,8 @@ limits! {
     CALLS_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes of calls, or of replies, that wait for one stream between roles.";
     CALLS_SERVED: usize = 8_192, "calls", "Calls that a storage or presence process works on at once; beyond it a call is refused as unavailable.";
     STORAGE_CALL_TIMEOUT_MS: u64 = 8_000, "milliseconds", "How long a call of storage waits for its reply.";
+    PEER_KEEP_ALIVE_S: u64 = 2, "seconds", "Silence of a connection between roles after which the other side is asked whether it lives.";
+    PEER_KEEP_ALIVE_TIMEOUT_S: u64 = 3, "seconds", "How long it has to answer; then the connection is taken for lost.";
     PRESENCE_STATUS_DAYS: u64 = 90, "days", "How long Redis keeps the last seen time and status text of a user who is gone.";
     PRESENCE_REGISTRATIONS: usize = 500, "registrations", "Users or channels that a gateway registers in Redis with one request; more go in several.";
     REDIS_PIPELINE: usize = 1_000, "commands", "Commands of one request to Redis; more go in several.";

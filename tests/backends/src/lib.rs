@@ -5,5 +5,6 @@
 
 pub mod cassandra;
 pub mod kafka;
+pub mod proxy;
 pub mod redis;
 pub mod server;

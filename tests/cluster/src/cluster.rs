@@ -6,7 +6,9 @@ use std::{
 };
 
 use stonechat_backends::{
+    cassandra::Cassandra,
     kafka::Kafka,
+    redis::Redis,
     server::{BackendError, Folder, Program, free_ports},
 };
 
@@ -63,6 +65,12 @@ pub struct Plan {
     pub gateways: usize,
     /// Routers.
     pub routers: usize,
+    /// Storage processes; with more than one the rows are in Cassandra.
+    pub storages: usize,
+    /// Presence processes, over one Redis.
+    pub presences: usize,
+    /// Brokers of Kafka: one or three.
+    pub brokers: usize,
     /// Partitions of the command log and the event stream.
     pub partitions: u32,
     /// Further settings of every process, by the names of environment variables.
@@ -70,9 +78,18 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Two of each role that is scaled.
+    /// Two of each role that is scaled, on a backend of each kind.
     pub fn new(program: PathBuf) -> Self {
-        Self { program, gateways: 2, routers: 2, partitions: 8, settings: Vec::new() }
+        Self {
+            program,
+            gateways: 2,
+            routers: 2,
+            storages: 2,
+            presences: 1,
+            brokers: 1,
+            partitions: 8,
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -81,11 +98,36 @@ impl Plan {
 pub struct Cluster {
     /// The processes, each after those it needs.
     pub processes: Vec<Process>,
-    /// Kafka.
-    pub kafka: Kafka,
+    /// Their backends.
+    pub backends: Backends,
     operator_key: String,
     // Dropped after the processes.
     _folder: Folder,
+}
+
+/// The servers behind a cluster.
+#[derive(Debug)]
+pub struct Backends {
+    /// Kafka.
+    pub kafka: Kafka,
+    /// Where the rows are; without it they are in the one storage process.
+    pub cassandra: Option<Cassandra>,
+    /// Where presence is.
+    pub redis: Redis,
+}
+
+impl Backends {
+    async fn start(plan: &Plan) -> Result<Self, BackendError> {
+        let cassandra = async {
+            match plan.storages {
+                0 | 1 => Ok(None),
+                _ => Cassandra::single().await.map(Some),
+            }
+        };
+        let kafka = async { if plan.brokers < 3 { Kafka::single().await } else { Kafka::three().await } };
+        let (kafka, cassandra, redis) = tokio::join!(kafka, cassandra, Redis::single());
+        Ok(Self { kafka: kafka?, cassandra: cassandra?, redis: redis? })
+    }
 }
 
 /// Where the processes of a cluster are.
@@ -101,7 +143,9 @@ impl Addresses {
             let count = match kind {
                 Kind::Gateway => plan.gateways,
                 Kind::Router => plan.routers,
-                Kind::Storage | Kind::Presence | Kind::Api => 1,
+                Kind::Storage => plan.storages,
+                Kind::Presence => plan.presences,
+                Kind::Api => 1,
             };
             let ports = free_ports(2 * count)?;
             let local = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
@@ -116,7 +160,8 @@ impl Addresses {
     }
 }
 
-fn settings(plan: &Plan, kafka: &Kafka, addresses: &Addresses, operator_key: &str) -> Vec<(String, String)> {
+fn settings(plan: &Plan, backends: &Backends, addresses: &Addresses, operator_key: &str) -> Vec<(String, String)> {
+    let Backends { kafka, cassandra, redis } = backends;
     let replication = if kafka.count() < 3 { ("1", "1") } else { ("3", "2") };
     let mut settings: Vec<(String, String)> = [
         ("CLUSTER__ROUTERS", addresses.internal(Kind::Router)),
@@ -128,10 +173,17 @@ fn settings(plan: &Plan, kafka: &Kafka, addresses: &Addresses, operator_key: &st
         ("KAFKA__REPLICATION", replication.0.to_owned()),
         ("KAFKA__MIN_INSYNC_REPLICAS", replication.1.to_owned()),
         ("KAFKA__SESSION_TIMEOUT_MS", "6000".to_owned()),
+        ("PRESENCE__BACKEND", "redis".to_owned()),
+        ("REDIS__NODES", redis.addresses().join(",")),
         ("API__OPERATOR_KEY", operator_key.to_owned()),
     ]
     .map(|(name, value)| (format!("STONECHAT_{name}"), value))
     .into();
+    if let Some(cassandra) = cassandra {
+        let rows = [("ROWS__BACKEND", "cql".to_owned()), ("CQL__NODES", cassandra.address())];
+        settings.extend(rows.map(|(name, value)| (format!("STONECHAT_{name}"), value)));
+        settings.push(("STONECHAT_CQL__REPLICATION".to_owned(), "1".to_owned()));
+    }
     settings.extend(plan.settings.iter().cloned());
     settings
 }
@@ -142,11 +194,11 @@ impl Cluster {
     /// # Errors
     /// A backend was not fetched; something does not start.
     pub async fn start(plan: &Plan) -> Result<Self, ClusterError> {
-        let kafka = Kafka::single().await?;
+        let backends = Backends::start(plan).await?;
         let folder = Folder::new()?;
         let addresses = Addresses::new(plan)?;
         let operator_key = operator_key();
-        let settings = settings(plan, &kafka, &addresses, &operator_key);
+        let settings = settings(plan, &backends, &addresses, &operator_key);
         prepare(&plan.program, folder.path(), &settings)?;
         let mut processes = Vec::new();
         for (kind, of_kind) in &addresses.of {
@@ -158,7 +210,7 @@ impl Cluster {
         for process in &mut processes {
             process.ready().await?;
         }
-        Ok(Self { processes, kafka, operator_key, _folder: folder })
+        Ok(Self { processes, backends, operator_key, _folder: folder })
     }
 
     /// The processes of a role.
@@ -186,7 +238,7 @@ impl Cluster {
     }
 }
 
-/// Makes topics, as an operator would before the first start.
+/// Makes topics and tables, as an operator would before the first start.
 fn prepare(program: &Path, folder: &Path, settings: &[(String, String)]) -> Result<(), BackendError> {
     // Where the first storage process works, whose folder may hold the rows.
     let mut program = Program::new(program, &folder.join("storage1")).with(["admin", "prepare"]);

@@ -6,6 +6,6 @@ mod cluster;
 mod process;
 mod tenant;
 
-pub use cluster::{Cluster, ClusterError, Kind, Plan};
+pub use cluster::{Backends, Cluster, ClusterError, Kind, Plan};
 pub use process::Process;
 pub use tenant::{Demo, demo_tenant};

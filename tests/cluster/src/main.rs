@@ -1,9 +1,15 @@
 //! `local-cluster`: a cluster on this machine, to be tried by hand. `make cluster` runs it.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use serde_json::json;
+use stonechat_backends::server::until;
 use stonechat_cluster_tests::{Cluster, ClusterError, Demo, Kind, Plan};
 use stonechat_model::UserId;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,16 +27,32 @@ struct Arguments {
     /// Routers.
     #[arg(long, default_value_t = 2)]
     routers: usize,
+    /// Storage processes; with one of them the rows are embedded in it.
+    #[arg(long, default_value_t = 2)]
+    storages: usize,
     /// Print one line of JSON when ready.
     #[arg(long)]
     json: bool,
+    /// Where its process id is written while it runs.
+    #[arg(long)]
+    pid_file: Option<PathBuf>,
+    /// End the one whose process id the file has, and everything that it started.
+    #[arg(long, requires = "pid_file")]
+    down: bool,
 }
+
+/// How long the servers may take to end.
+const END: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "the result of a command")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments).await {
+    let result = match &arguments.pid_file {
+        Some(file) if arguments.down => down(file).await,
+        _ => run(&arguments).await,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("local-cluster: {error}");
@@ -39,13 +61,60 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The file with the process id, which goes with this value.
+struct PidFile<'a>(&'a Path);
+
+impl<'a> PidFile<'a> {
+    fn write(path: &'a Path) -> Result<Self, Box<dyn std::error::Error>> {
+        if let Some(pid) = running(path) {
+            return Err(format!("a cluster runs already (process {pid}): `make cluster-down` ends it").into());
+        }
+        std::fs::write(path, std::process::id().to_string())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        // Whoever reads it looks whether the process is there.
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
+/// The process that a file names, if it runs and is one of this program.
+fn running(path: &Path) -> Option<String> {
+    let pid = std::fs::read_to_string(path).ok()?;
+    let command = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).ok()?;
+    (command.trim() == "local-cluster").then(|| pid.trim().to_owned())
+}
+
+async fn down(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(pid) = running(path) else {
+        writeln!(std::io::stdout(), "no cluster runs")?;
+        return Ok(());
+    };
+    std::process::Command::new("kill").args(["-TERM", &pid]).status()?;
+    if until(END, async || running(path).is_none()).await {
+        writeln!(std::io::stdout(), "the cluster is down")?;
+        Ok(())
+    } else {
+        Err(format!("process {pid} has not ended").into())
+    }
+}
+
 async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let _pid_file = arguments.pid_file.as_deref().map(PidFile::write).transpose()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let program = match &arguments.server {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("stonechat"),
     };
-    let plan = Plan { gateways: arguments.gateways, routers: arguments.routers, ..Plan::new(program) };
+    let plan = Plan {
+        gateways: arguments.gateways,
+        routers: arguments.routers,
+        storages: arguments.storages,
+        ..Plan::new(program)
+    };
     let starting = async {
         let cluster = Cluster::start(&plan).await?;
         let demo = cluster.demo().await?;

@@ -15,7 +15,9 @@ use stonechat_rpc::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunError, peers, readiness,
+    RunError,
+    peers::Others,
+    readiness,
     role::{Role, Roles},
 };
 
@@ -51,6 +53,8 @@ pub struct Opening<'a> {
     pub roles: &'a Roles,
     /// Where it says what can be reached.
     pub health: &'a Health,
+    /// Where other processes are.
+    pub others: &'a Others,
     /// Ends what works behind the seams.
     pub end: CancellationToken,
 }
@@ -73,7 +77,7 @@ impl Opening<'_> {
 
     async fn rows(&self) -> Result<Arc<dyn Rows>, RunError> {
         if !self.roles.has(Role::Storage) {
-            let peers = peers::find(&self.config.cluster, &self.config.cluster.storage, self.end.clone());
+            let peers = self.others.find(&self.config.cluster.storage);
             let (rows, run) = RemoteRows::new(peers, self.end.clone());
             tokio::spawn(run);
             readiness::follow(self.health.part("storage"), rows.ready(), self.end.clone());
@@ -95,7 +99,7 @@ impl Opening<'_> {
 
     async fn presence(&self) -> Result<Arc<dyn Presence>, RunError> {
         if !self.roles.has(Role::Presence) {
-            let peers = peers::find(&self.config.cluster, &self.config.cluster.presence, self.end.clone());
+            let peers = self.others.find(&self.config.cluster.presence);
             let (presence, run) = RemotePresence::new(peers, self.end.clone());
             tokio::spawn(run);
             readiness::follow(self.health.part("presence"), presence.ready(), self.end.clone());
@@ -159,7 +163,12 @@ impl Opening<'_> {
     }
 
     async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {
-        Err(RunError::Refused("presence.backend: redis is not yet here".to_owned()))
+        let config = super::settings::redis(self.config);
+        let opened = stonechat_presence::redis::RedisPresence::open(config, Arc::new(now_us), self.end.clone());
+        let (presence, run) = opened.map_err(|error| RunError::Refused(error.to_string()))?;
+        tokio::spawn(run);
+        readiness::follow(self.health.part("redis"), presence.ready(), self.end.clone());
+        Ok(presence)
     }
 }
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{RunArgs, output};
 use backends::{Backends, Opening};
 use dev::Demo;
+use peers::Others;
 pub use prepare::prepare;
 use role::{Role, Roles};
 use roles::Starting;
@@ -61,6 +62,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate for other roles.
+    #[error(transparent)]
+    Identity(#[from] stonechat_peers::IdentityError),
     /// Signals cannot be heard.
     #[error("hear signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -76,7 +80,8 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     let health = Health::new();
     let end = CancellationToken::new();
-    let opening = Opening { config: &config, roles: &roles, health: &health, end: end.clone() };
+    let others = Others::of(&config.cluster, end.clone())?;
+    let opening = Opening { config: &config, roles: &roles, health: &health, others: &others, end: end.clone() };
     let Some(backends) = shutdown.drain().run_until_cancelled(Box::pin(opening.open())).await else {
         return Ok(());
     };
@@ -86,12 +91,13 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         false => None,
     };
     let metrics = telemetry.metrics();
-    let running = Starting { config: &config, roles: &roles, backends, health: &health, metrics, end }.start();
+    let running =
+        Starting { config: &config, roles: &roles, backends, others: &others, health: &health, metrics, end }.start();
     let internal = match running.is_called() {
         true => Some(listen_internal(&config).await?),
         false => None,
     };
-    let serving = running.serve(listener, internal, &shutdown);
+    let serving = running.serve(listener, internal, &others, &shutdown);
     tracing::info!(listen = %bound, roles = roles.name(), "ready");
     match &demo {
         Some(demo) => announce(demo, bound, args.json)?,

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::{
-    Backends, drain_time, peers, readiness,
+    Backends, drain_time,
+    peers::Others,
+    readiness,
     role::{Role, Roles},
 };
 
@@ -50,6 +52,8 @@ pub struct Starting<'a> {
     pub roles: &'a Roles,
     /// The backends of the roles.
     pub backends: Backends,
+    /// Other processes.
+    pub others: &'a Others,
     /// Where roles say whether they are ready.
     pub health: &'a Health,
     /// What is measured.
@@ -114,6 +118,7 @@ impl Starting<'_> {
             connections: self.config.server.connections,
             header_timeout: Duration::from_secs(self.config.server.header_timeout_s),
             drain_timeout: drain_time(self.config),
+            ..ServeLimits::default()
         }
     }
 
@@ -163,7 +168,7 @@ impl Starting<'_> {
     /// Links a node to the routers of other processes.
     fn link(&self, way: Way, nodes: &Nodes, inbox: Arc<dyn Inbox>) {
         let Some(links) = way.remote else { return };
-        let peers = peers::find(&self.config.cluster, &self.config.cluster.routers, self.end.clone());
+        let peers = self.others.find(&self.config.cluster.routers);
         if nodes.front.is_none() {
             readiness::follow(self.health.part("routers"), links.ready(), self.end.clone());
         }
@@ -247,6 +252,7 @@ impl Running {
         self,
         listener: TcpListener,
         internal: Option<TcpListener>,
+        others: &Others,
         shutdown: &Shutdown,
     ) -> impl Future<Output = ()> {
         let (drain, force) = (shutdown.drain(), shutdown.force());
@@ -256,7 +262,7 @@ impl Running {
         let internal_serving = self
             .internal
             .zip(internal)
-            .map(|(app, listener)| tokio::spawn(serve(listener, app, self.limits, internal_closing.clone())));
+            .map(|(app, listener)| others.serve(listener, app, self.limits, internal_closing.clone()));
         async move {
             drain.cancelled().await;
             tracing::info!(drain.seconds = self.drain.as_secs(), "draining");

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use stonechat_config::{Config, KafkaProtocol};
+use stonechat_config::{Config, KafkaProtocol, RedisTopology};
 use stonechat_log::{GroupProtocol, KafkaConfig};
+use stonechat_presence::redis::{RedisConfig, Topology};
 use stonechat_rows::cql::CqlConfig;
 
 /// Of Kafka.
@@ -43,5 +44,24 @@ pub fn cql(config: &Config) -> CqlConfig {
         credentials: (!cql.user.is_empty()).then(|| (cql.user.clone(), cql.password.expose().to_owned())),
         request_timeout: Duration::from_millis(cql.request_timeout_ms),
         in_flight: cql.in_flight,
+    }
+}
+
+/// Of Redis.
+pub fn redis(config: &Config) -> RedisConfig {
+    let redis = &config.redis;
+    let has_credentials = !redis.user.is_empty() || !redis.password.expose().is_empty();
+    RedisConfig {
+        topology: match redis.topology {
+            RedisTopology::Standalone => Topology::Standalone,
+            RedisTopology::Sentinel => Topology::Sentinel { master: redis.master.clone() },
+            RedisTopology::Cluster => Topology::Cluster,
+        },
+        nodes: redis.nodes.clone(),
+        tls: redis.tls,
+        credentials: has_credentials.then(|| (redis.user.clone(), redis.password.expose().to_owned())),
+        prefix: redis.prefix.clone(),
+        lease: Duration::from_secs(config.presence.lease_s),
+        call_timeout: Duration::from_millis(redis.call_timeout_ms),
     }
 }
