@@ -136,7 +136,7 @@ impl Cassandra {
     /// It does not in time, or has ended.
     pub async fn ready(&mut self) -> Result<(), BackendError> {
         let port = self.port;
-        self.server.ready(PATIENCE, async || answers(port).await).await
+        self.server.ready(PATIENCE, || answers(port)).await
     }
 }
 

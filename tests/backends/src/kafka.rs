@@ -130,7 +130,7 @@ impl Kafka {
     pub async fn ready(&mut self, broker: usize) -> Result<(), BackendError> {
         let Broker { port, server } = &mut self.brokers[broker];
         let port = *port;
-        server.ready(PATIENCE, async || answers(port).await).await
+        server.ready(PATIENCE, || answers(port)).await
     }
 }
 

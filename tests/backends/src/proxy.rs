@@ -64,29 +64,30 @@ impl Network {
     }
 }
 
-/// A way to a server, on loopback, which ends when this is dropped.
+/// A way to a server, or to one of several in turn, on loopback, which ends when this is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    target: Arc<Mutex<SocketAddr>>,
+    targets: Arc<Mutex<Vec<SocketAddr>>>,
     network: watch::Sender<Network>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Begins to pass connections on to a server, which need not be there yet.
+    /// Begins to pass connections on to servers, which need not be there yet: to one after the other, and to the
+    /// next where one refuses.
     ///
     /// # Errors
     /// No port is free.
-    pub async fn start(target: SocketAddr) -> Result<Self, BackendError> {
+    pub async fn start(targets: Vec<SocketAddr>) -> Result<Self, BackendError> {
         let port = free_ports(1)?.first().copied().unwrap_or_default();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let failed = |source| BackendError::Io { what: format!("listen on {address}"), source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let (network, seen) = watch::channel(Network::Pass);
-        let target = Arc::new(Mutex::new(target));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&target), seen));
-        Ok(Self { address, target, network, accepting })
+        let targets = Arc::new(Mutex::new(targets));
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&targets), seen));
+        Ok(Self { address, targets, network, accepting })
     }
 
     /// Where it listens.
@@ -95,8 +96,8 @@ impl Proxy {
     }
 
     /// Has new connections go elsewhere.
-    pub fn retarget(&self, target: SocketAddr) {
-        *self.target.lock() = target;
+    pub fn retarget(&self, targets: Vec<SocketAddr>) {
+        *self.targets.lock() = targets;
     }
 
     /// Has the network be like this from now on, for connections that are there too.
@@ -112,26 +113,32 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: Arc<Mutex<SocketAddr>>, network: watch::Receiver<Network>) {
+async fn accept(listener: TcpListener, targets: Arc<Mutex<Vec<SocketAddr>>>, network: watch::Receiver<Network>) {
+    let mut turn = 0_usize;
     while let Ok((caller, _)) = listener.accept().await {
-        let target = *target.lock();
+        let mut targets = targets.lock().clone();
+        if !targets.is_empty() {
+            let first = turn % targets.len();
+            targets.rotate_left(first);
+        }
+        turn = turn.wrapping_add(1);
         let network = network.clone();
         tokio::spawn(async move {
             // Either side learns of an end by the end of its connection.
-            let _ = connection(caller, target, network).await;
+            let _ = connection(caller, &targets, network).await;
         });
     }
 }
 
 async fn connection(
     mut caller: TcpStream,
-    target: SocketAddr,
+    targets: &[SocketAddr],
     mut network: watch::Receiver<Network>,
 ) -> io::Result<()> {
     if *network.borrow() == Network::Cut {
         return caller.set_zero_linger();
     }
-    let mut server = TcpStream::connect(target).await?;
+    let mut server = TcpStream::connect(targets).await?;
     caller.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let is_cut = {
@@ -226,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_pass_in_order_and_so_does_the_end() {
         let (target, mut heard) = echo().await;
-        let proxy = Proxy::start(target).await.unwrap();
+        let proxy = Proxy::start(vec![target]).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         let all: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
         let (mut read, mut write) = stream.split();
@@ -244,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_delay_is_kept_both_ways() {
         let (target, _heard) = echo().await;
-        let proxy = Proxy::start(target).await.unwrap();
+        let proxy = Proxy::start(vec![target]).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(said(&mut stream, b"a").await.unwrap(), b"a");
         proxy.set(Network::Delay(SHORT));
@@ -256,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_held_connection_stays_and_goes_on() {
         let (target, mut heard) = echo().await;
-        let proxy = Proxy::start(target).await.unwrap();
+        let proxy = Proxy::start(vec![target]).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(said(&mut stream, b"a").await.unwrap(), b"a");
         assert_eq!(heard.recv().await, Some(1));
@@ -277,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn a_cut_resets_what_is_there_and_what_comes() {
         let (target, _heard) = echo().await;
-        let proxy = Proxy::start(target).await.unwrap();
+        let proxy = Proxy::start(vec![target]).await.unwrap();
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(said(&mut stream, b"a").await.unwrap(), b"a");
         proxy.set(Network::Cut);
@@ -286,7 +293,7 @@ mod tests {
         let mut other = TcpStream::connect(proxy.address()).await.unwrap();
         assert!(said(&mut other, b"b").await.is_err());
         let (elsewhere, _heard) = echo().await;
-        proxy.retarget(elsewhere);
+        proxy.retarget(vec![elsewhere]);
         proxy.set(Network::Pass);
         let mut other = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(said(&mut other, b"c").await.unwrap(), b"c");

@@ -190,7 +190,8 @@ impl Redis {
     pub async fn ready(&mut self, server: usize) -> Result<(), BackendError> {
         let Node { port, server } = &mut self.servers[server];
         let port = *port;
-        server.ready(PATIENCE, async || call(port, &["PING"]).await.is_ok_and(|reply| reply.starts_with("+PONG"))).await
+        let answers = || async move { call(port, &["PING"]).await.is_ok_and(|reply| reply.starts_with("+PONG")) };
+        server.ready(PATIENCE, answers).await
     }
 
     /// Empties a server.

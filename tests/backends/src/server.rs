@@ -249,7 +249,11 @@ impl Server {
     /// SIGTERM, until it is gone; true when it ended by itself within the time, otherwise it was killed.
     pub async fn stop(&mut self, patience: Duration) -> bool {
         self.signal("TERM");
-        let ended = until(patience, async || !self.is_running()).await;
+        let end = Instant::now() + patience;
+        while self.is_running() && Instant::now() < end {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let ended = !self.is_running();
         let by_signal = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         self.kill();
         ended && by_signal.is_some_and(|status| status.signal() != Some(9))
@@ -276,7 +280,10 @@ impl Server {
     ///
     /// # Errors
     /// It ended, or is not ready after this time.
-    pub async fn ready(&mut self, patience: Duration, is_ready: impl AsyncFn() -> bool) -> Result<(), BackendError> {
+    pub async fn ready<F>(&mut self, patience: Duration, is_ready: impl Fn() -> F) -> Result<(), BackendError>
+    where
+        F: Future<Output = bool>,
+    {
         let end = Instant::now() + patience;
         while !is_ready().await {
             let name = self.program.program.display().to_string();
@@ -376,7 +383,7 @@ mod tests {
         let error = program.run().unwrap_err();
         assert!(error.to_string().contains("no luck"), "{error}");
         let mut server = Server::start(program).unwrap();
-        let error = server.ready(PATIENCE, async || false).await.unwrap_err();
+        let error = server.ready(PATIENCE, || async { false }).await.unwrap_err();
         assert!(error.to_string().contains("ended; its last lines:\nno luck"), "{error}");
     }
 }

@@ -205,7 +205,7 @@ impl DeviceTask {
                 self.entries.push(Entry::Acked { client, seq });
                 if let Some(open) = self.open.remove(&client) {
                     self.shared.raise(open.conversation, seq);
-                    self.shared.latencies.record(open.since.elapsed());
+                    self.shared.latencies.record(open.since);
                     self.shared.acked.fetch_add(1, Ordering::Relaxed);
                 }
             }

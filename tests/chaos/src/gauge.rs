@@ -1,40 +1,135 @@
-//! How long answers took.
+//! How long answers took: of the whole storm, and of each part of it.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::{Duration, Instant};
 
-/// One bucket per power of two of milliseconds: the last one begins at more than an hour.
-const BUCKETS: usize = 24;
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use serde::Serialize;
 
-/// A coarse count of times, shared by all devices.
-#[derive(Debug, Default)]
-pub struct Latencies {
-    buckets: [AtomicU64; BUCKETS],
+/// The longest time that is told apart, in milliseconds.
+const LONGEST_MS: u64 = 3_600_000;
+
+/// Counts times, shared by all devices, by the parts of a storm.
+#[derive(Debug)]
+pub struct Latencies(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// The first one, between blows, has no beginning.
+    parts: Vec<Part>,
+    last: Instant,
+}
+
+#[derive(Debug)]
+struct Part {
+    begin: Instant,
+    is_blow: bool,
+    times: Histogram<u64>,
+    silence: Duration,
+}
+
+/// A part of a storm, in figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// What happened in it.
+    pub what: String,
+    /// Answers.
+    pub answers: u64,
+    /// Half of them took no longer.
+    pub p50_ms: u64,
+    /// Of a hundred, 99 took no longer.
+    pub p99_ms: u64,
+    /// The longest.
+    pub longest_ms: u64,
+    /// The longest time in which nobody was answered.
+    pub silence_ms: u64,
+    /// From the beginning of what repaired it until everything was well.
+    pub recovery_ms: u64,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LONGEST_MS, 3).unwrap_or_else(|_| unreachable!("three digits of an hour"))
+}
+
+impl Part {
+    fn new(begin: Instant, is_blow: bool) -> Self {
+        Self { begin, is_blow, times: histogram(), silence: Duration::ZERO }
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            what: String::new(),
+            answers: self.times.len(),
+            p50_ms: self.times.value_at_quantile(0.5),
+            p99_ms: self.times.value_at_quantile(0.99),
+            longest_ms: self.times.max(),
+            silence_ms: u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX),
+            recovery_ms: 0,
+        }
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let last = Instant::now();
+        Self(Mutex::new(Inner { parts: vec![Part::new(last, false)], last }))
+    }
 }
 
 impl Latencies {
-    /// Counts a time.
-    pub fn record(&self, time: Duration) {
-        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // 0 is a bucket of its own, then 1, 2 to 3, 4 to 7 ...
-        let bucket = (u64::BITS - ms.leading_zeros()) as usize;
-        self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
+    /// Counts the answer, which comes now, to what was sent at that time. It belongs to the first blow that struck in
+    /// between, else to the part in which it was sent.
+    pub fn record(&self, sent: Instant) {
+        let now = Instant::now();
+        let ms = u64::try_from((now - sent).as_millis()).unwrap_or(u64::MAX);
+        let mut inner = self.0.lock();
+        inner.hear(now);
+        let after = inner.parts.partition_point(|part| part.begin <= sent);
+        let blow = inner.parts.iter().skip(after).position(|part| part.is_blow);
+        let place = blow.map_or(after.saturating_sub(1), |offset| after + offset);
+        if let Some(part) = inner.parts.get_mut(place) {
+            part.times.saturating_record(ms);
+        }
     }
 
-    /// A time that so many of a thousand do not exceed, in milliseconds, rounded up to a power of two.
-    pub fn at_most_ms(&self, per_mille: u64) -> u64 {
-        let counts: Vec<_> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let wanted = (counts.iter().sum::<u64>() * per_mille).div_ceil(1000);
-        let mut seen = 0;
-        for (bucket, count) in counts.iter().enumerate() {
-            seen += count;
-            if seen >= wanted {
-                return 1 << bucket;
-            }
+    /// Begins another part: of a blow, or between blows.
+    pub fn begin(&self, is_blow: bool) {
+        let now = Instant::now();
+        let mut inner = self.0.lock();
+        // Silence that goes on counts as far as it got.
+        inner.hear(now);
+        inner.parts.push(Part::new(now, is_blow));
+    }
+
+    /// Of all parts, a time that so many of a thousand do not exceed, in milliseconds.
+    pub fn at_most_ms(&self, per_mille: u32) -> u64 {
+        let mut all = histogram();
+        for part in &self.0.lock().parts {
+            // The same bounds.
+            let _ = all.add(&part.times);
         }
-        1 << BUCKETS
+        all.value_at_quantile(f64::from(per_mille) / 1000.0)
+    }
+
+    /// The figures of each blow in order, and then of all that was between them.
+    pub fn figures(&self) -> (Vec<Figures>, Figures) {
+        let inner = self.0.lock();
+        let mut between = Part::new(inner.last, false);
+        for part in inner.parts.iter().filter(|part| !part.is_blow) {
+            let _ = between.times.add(&part.times);
+            between.silence = between.silence.max(part.silence);
+        }
+        (inner.parts.iter().filter(|part| part.is_blow).map(Part::figures).collect(), between.figures())
+    }
+}
+
+impl Inner {
+    fn hear(&mut self, now: Instant) {
+        let silence = now.saturating_duration_since(self.last);
+        if let Some(part) = self.parts.last_mut() {
+            part.silence = part.silence.max(silence);
+        }
+        self.last = now;
     }
 }
 
@@ -45,11 +140,33 @@ mod tests {
     #[test]
     fn a_share_of_times_is_below_the_answer() {
         let latencies = Latencies::default();
+        let now = Instant::now() + Duration::from_secs(2);
         for ms in 0..1000 {
-            latencies.record(Duration::from_millis(ms));
+            // Never sent after now, however slow this is.
+            latencies.record(now - Duration::from_secs(60) - Duration::from_millis(ms));
         }
-        assert_eq!(latencies.at_most_ms(500), 512);
-        assert_eq!(latencies.at_most_ms(1000), 1024);
-        assert_eq!(Latencies::default().at_most_ms(500), 1);
+        let (half, all) = (latencies.at_most_ms(500), latencies.at_most_ms(1000));
+        assert!(half > 58_000 && half < all && all >= 58_990, "{half} {all}");
+        assert_eq!(Latencies::default().at_most_ms(500), 0);
+    }
+
+    #[test]
+    fn an_answer_belongs_to_the_blow_that_struck_before_it_came() {
+        let latencies = Latencies::default();
+        let before = Instant::now();
+        latencies.record(before);
+        latencies.begin(true);
+        let during = Instant::now();
+        latencies.begin(false);
+        let after = Instant::now();
+        // Late: sent before the blow, and in it.
+        latencies.record(before);
+        latencies.record(during);
+        latencies.record(after);
+        latencies.begin(true);
+        latencies.record(after);
+        let (blows, between) = latencies.figures();
+        assert_eq!(blows.iter().map(|blow| blow.answers).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(between.answers, 2);
     }
 }

@@ -11,7 +11,8 @@ mod server;
 mod storm;
 mod world;
 
-pub use gauge::Latencies;
+pub use client::ClientLink;
+pub use gauge::{Figures, Latencies};
 pub use link::{Incident, Link, World, WorldError};
 pub use plan::{Chat, Plan};
 pub use schedule::{Blow, FollowUp, schedule};

@@ -59,8 +59,13 @@ pub trait World: Send {
     /// Waits until it is ready; gives the time since its start.
     async fn ready(&mut self) -> Result<Duration, WorldError>;
 
-    /// Kills it, at once and without a word.
+    /// Does it harm: kills it, at once and without a word, or whatever else may happen to it.
     async fn kill(&mut self) -> Result<(), WorldError>;
+
+    /// What harm was done last.
+    fn harm(&self) -> String {
+        "kill -9".to_owned()
+    }
 
     /// Whether the server has ended although nobody killed it.
     fn has_ended(&mut self) -> bool;

@@ -83,6 +83,7 @@ async fn storm(arguments: &Arguments) -> Result<bool, Failure> {
     let settings = Settings {
         length: Duration::from_secs(arguments.seconds),
         kills: arguments.kills,
+        is_awkward: true,
         users: usize::try_from(arguments.users)?,
         rate: arguments.rate,
         seed: arguments.seed.unwrap_or_else(clock),

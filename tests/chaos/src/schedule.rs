@@ -29,13 +29,14 @@ pub enum FollowUp {
     AfterReady(Duration),
 }
 
-/// Spreads kills over a time; the same seed gives the same storm. The last one strikes in the last eighth.
-pub fn schedule(seed: u64, length: Duration, kills: usize) -> Vec<Blow> {
+/// Spreads kills over a time, some of them at awkward moments if that is wished; the same seed gives the same storm.
+/// The last one strikes in the last eighth.
+pub fn schedule(seed: u64, length: Duration, kills: usize, is_awkward: bool) -> Vec<Blow> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut blows: Vec<Blow> = Vec::new();
     for nth in 0..kills {
         let by_chance = random.random_range(0..100) < AWKWARD_PERCENT;
-        let awkward = nth > 0 && nth + 1 < kills && (by_chance || nth % AWKWARD_EVERY == 2);
+        let awkward = is_awkward && nth > 0 && nth + 1 < kills && (by_chance || nth % AWKWARD_EVERY == 2);
         let wait = Duration::from_millis(random.random_range(0..AWKWARD_MS));
         let follow_up = if random.random() { FollowUp::AfterStart(wait) } else { FollowUp::AfterReady(wait) };
         match blows.last_mut() {
@@ -60,17 +61,17 @@ mod tests {
     fn a_seed_gives_the_same_storm_with_every_kill_in_rising_order_and_within_its_time() {
         let length = Duration::from_secs(180);
         for seed in 0..200 {
-            let storm = schedule(seed, length, 32);
-            assert_eq!(storm, schedule(seed, length, 32));
+            let storm = schedule(seed, length, 32, true);
+            assert_eq!(storm, schedule(seed, length, 32, true));
             assert_eq!(storm.iter().map(|blow| 1 + blow.then.len()).sum::<usize>(), 32);
             assert!(storm.is_sorted_by_key(|blow| blow.at) && storm.iter().all(|blow| blow.at < length));
         }
-        assert_ne!(schedule(1, length, 32), schedule(2, length, 32));
+        assert_ne!(schedule(1, length, 32, true), schedule(2, length, 32, true));
     }
 
     #[test]
     fn a_storm_strikes_at_awkward_moments_too() {
-        let storm = schedule(7, Duration::from_secs(180), 32);
+        let storm = schedule(7, Duration::from_secs(180), 32, true);
         let follow_ups: Vec<_> = storm.iter().flat_map(|blow| &blow.then).collect();
         assert!(follow_ups.iter().any(|f| matches!(f, FollowUp::AfterStart(_))));
         assert!(follow_ups.iter().any(|f| matches!(f, FollowUp::AfterReady(_))));
@@ -78,6 +79,12 @@ mod tests {
 
     #[test]
     fn no_kills_are_a_storm_too() {
-        assert!(schedule(1, Duration::from_secs(5), 0).is_empty());
+        assert!(schedule(1, Duration::from_secs(5), 0, true).is_empty());
+    }
+
+    #[test]
+    fn without_awkward_moments_each_kill_stands_alone() {
+        let storm = schedule(7, Duration::from_secs(180), 32, false);
+        assert!(storm.len() == 32 && storm.iter().all(|blow| blow.then.is_empty()));
     }
 }

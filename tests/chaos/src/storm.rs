@@ -10,11 +10,11 @@ use std::{
 };
 
 use serde::Serialize;
-use stonechat_chaos_checker::{Conversation, Device, History, Report, check};
+use stonechat_chaos_checker::{Conversation, Device, Entry, History, Report, check};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    FollowUp, Plan,
+    Figures, FollowUp, Plan,
     device::{DeviceTask, Phase, Role, Shared},
     link::{World, WorldError},
     schedule,
@@ -22,6 +22,8 @@ use crate::{
 
 /// How often the end of a phase is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long after all was well what comes is still counted as of the blow.
+const AFTERMATH: Duration = Duration::from_secs(1);
 /// Devices of a user.
 const DEVICES: u32 = 2;
 
@@ -32,6 +34,8 @@ pub struct Settings {
     pub length: Duration,
     /// How often the server is killed while they do.
     pub kills: usize,
+    /// Whether some kills strike before the server has come to itself.
+    pub is_awkward: bool,
     /// How many users, with two devices each.
     pub users: usize,
     /// Sends per second, all devices together.
@@ -71,10 +75,14 @@ pub struct Summary {
     pub recovery_p50_ms: u64,
     /// The longest.
     pub recovery_max_ms: u64,
-    /// From the first attempt to the answer, across kills; rounded up to a power of two.
+    /// From the first attempt to the answer, across kills.
     pub answer_p50_ms: u64,
     /// Of a thousand answers, 999 took no longer.
     pub answer_p999_ms: u64,
+    /// The time of each blow until all was well, and after it the time between them.
+    pub parts: Vec<Figures>,
+    /// How often a device lost its connection, the one that did most often.
+    pub most_disconnects: usize,
     /// How long catching up took after the last send.
     pub settle_ms: u64,
     /// Devices that did not have everything in time; 0 when all is well.
@@ -128,10 +136,18 @@ pub async fn run(settings: &Settings, world: &mut dyn World) -> Result<(Summary,
     let shared = Arc::clone(&storm.shared);
     let history = storm.end().await?;
     summary.refusals = shared.refusals.lock().clone();
+    // By now late answers are there too.
+    let (blows, between) = shared.latencies.figures();
+    for (part, figures) in summary.parts.iter_mut().zip(blows) {
+        *part = Figures { what: std::mem::take(&mut part.what), recovery_ms: part.recovery_ms, ..figures };
+    }
+    summary.parts.push(Figures { what: "between".to_owned(), ..between });
     summary.answer_p50_ms = shared.latencies.at_most_ms(500);
     summary.answer_p999_ms = shared.latencies.at_most_ms(999);
     summary.conversations = history.conversations.len();
     summary.devices = history.devices.len();
+    let disconnects = |device: &Device| device.entries.iter().filter(|it| matches!(it, Entry::Disconnected)).count();
+    summary.most_disconnects = history.devices.iter().map(disconnects).max().unwrap_or_default();
     recoveries.sort_unstable();
     summary.recovery_p50_ms = recoveries.get(recoveries.len() / 2).copied().map_or(0, ms);
     summary.recovery_max_ms = recoveries.last().copied().map_or(0, ms);
@@ -205,8 +221,13 @@ impl Storm<'_> {
         let (sent, acked) = (self.shared.sent.load(Ordering::Relaxed), self.shared.acked.load(Ordering::Relaxed));
         let begun = Instant::now();
         let _ = self.phases.send(Phase::Storm);
-        for blow in schedule(self.settings.seed, self.settings.length, self.settings.kills) {
+        let latencies = &self.shared.latencies;
+        latencies.begin(false);
+        let mut recovered = Vec::new();
+        let Settings { seed, length, kills, is_awkward, .. } = *self.settings;
+        for blow in schedule(seed, length, kills, is_awkward) {
             tokio::time::sleep_until(begun + blow.at).await;
+            latencies.begin(true);
             strike(world, summary).await?;
             for follow_up in blow.then {
                 match follow_up {
@@ -219,9 +240,17 @@ impl Storm<'_> {
                 summary.awkward_kills += 1;
                 strike(world, summary).await?;
             }
-            recoveries.push(world.ready().await?);
+            let recovery = world.ready().await?;
+            recoveries.push(recovery);
+            tokio::time::sleep(AFTERMATH).await;
+            recovered.push((world.harm(), recovery));
+            latencies.begin(false);
         }
-        tokio::time::sleep_until(begun + self.settings.length).await;
+        tokio::time::sleep_until(begun + length).await;
+        summary.parts = recovered
+            .into_iter()
+            .map(|(what, recovery)| Figures { what, recovery_ms: ms(recovery), ..Figures::default() })
+            .collect();
         if world.has_ended() {
             return Err(WorldError("the server ended by itself".to_owned()).into());
         }

@@ -12,6 +12,7 @@ async fn storm(fault: Fault) -> (Summary, Report) {
     let settings = Settings {
         length: Duration::from_secs(10),
         kills: 5,
+        is_awkward: true,
         users: 12,
         rate: 50,
         seed: 11,

@@ -8,11 +8,12 @@ use std::{
 use stonechat_backends::{
     cassandra::Cassandra,
     kafka::Kafka,
+    proxy::Proxy,
     redis::Redis,
     server::{BackendError, Folder, Program, free_ports},
 };
 
-use crate::{Demo, Process, demo_tenant};
+use crate::{Demo, Process, demo_tenant, storm::Named};
 
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,8 @@ pub struct Plan {
     pub brokers: usize,
     /// Partitions of the command log and the event stream.
     pub partitions: u32,
+    /// Whether roles reach each other through proxies, whose network can be made to fail.
+    pub detours: bool,
     /// Further settings of every process, by the names of environment variables.
     pub settings: Vec<(String, String)>,
 }
@@ -88,10 +91,39 @@ impl Plan {
             presences: 1,
             brokers: 1,
             partitions: 8,
+            detours: false,
             settings: Vec::new(),
         }
     }
 }
+
+impl Plan {
+    /// How many processes of a role there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Gateway => self.gateways,
+            Kind::Router => self.routers,
+            Kind::Storage => self.storages,
+            Kind::Presence => self.presences,
+            Kind::Api => 1,
+        }
+    }
+}
+
+/// The way from one process to another, where it goes through a proxy.
+#[derive(Debug)]
+pub struct Detour {
+    /// Who calls.
+    pub from: Named,
+    /// Who is called.
+    pub to: Named,
+    /// The way.
+    pub proxy: Proxy,
+}
+
+/// Between which roles there are detours.
+const DETOURS: [(Kind, Kind); 3] =
+    [(Kind::Gateway, Kind::Router), (Kind::Router, Kind::Storage), (Kind::Router, Kind::Presence)];
 
 /// Processes of every role, and their backends.
 #[derive(Debug)]
@@ -100,6 +132,8 @@ pub struct Cluster {
     pub processes: Vec<Process>,
     /// Their backends.
     pub backends: Backends,
+    /// Ways between them that can be made to fail.
+    pub detours: Vec<Detour>,
     operator_key: String,
     // Dropped after the processes.
     _folder: Folder,
@@ -130,6 +164,22 @@ impl Backends {
     }
 }
 
+impl Backends {
+    /// Waits until all of them answer.
+    ///
+    /// # Errors
+    /// One does not in time, or has ended.
+    pub async fn ready(&mut self) -> Result<(), BackendError> {
+        for broker in 0..self.kafka.count() {
+            self.kafka.ready(broker).await?;
+        }
+        if let Some(cassandra) = &mut self.cassandra {
+            cassandra.ready().await?;
+        }
+        self.redis.ready(0).await
+    }
+}
+
 /// Where the processes of a cluster are.
 struct Addresses {
     /// By role: where clients and where other roles find each process.
@@ -140,24 +190,45 @@ impl Addresses {
     fn new(plan: &Plan) -> Result<Self, BackendError> {
         let mut of = Vec::new();
         for kind in Kind::ALL {
-            let count = match kind {
-                Kind::Gateway => plan.gateways,
-                Kind::Router => plan.routers,
-                Kind::Storage => plan.storages,
-                Kind::Presence => plan.presences,
-                Kind::Api => 1,
-            };
-            let ports = free_ports(2 * count)?;
+            let ports = free_ports(2 * plan.count(kind))?;
             let local = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
             of.push((kind, ports.chunks(2).map(|pair| (local(&pair[0]), local(&pair[1]))).collect()));
         }
         Ok(Self { of })
     }
 
-    fn internal(&self, kind: Kind) -> String {
-        let of_kind = self.of.iter().filter(|(of, _)| *of == kind).flat_map(|(_, addresses)| addresses);
-        of_kind.map(|(_, internal)| internal.to_string()).collect::<Vec<_>>().join(",")
+    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = SocketAddr> {
+        let of_kind = self.of.iter().filter(move |(of, _)| *of == kind).flat_map(|(_, addresses)| addresses);
+        of_kind.map(|(_, internal)| *internal)
     }
+
+    fn internal(&self, kind: Kind) -> String {
+        self.of_kind(kind).map(|internal| internal.to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    async fn detours(&self) -> Result<Vec<Detour>, BackendError> {
+        let mut detours = Vec::new();
+        for (from, to) in DETOURS {
+            for caller in 0..self.of_kind(from).count() {
+                for (called, address) in self.of_kind(to).enumerate() {
+                    let proxy = Proxy::start(vec![address]).await?;
+                    detours.push(Detour { from: (from, caller), to: (to, called), proxy });
+                }
+            }
+        }
+        Ok(detours)
+    }
+}
+
+/// Where a process finds others by detours.
+fn detoured(process: Named, detours: &[Detour]) -> Vec<(String, String)> {
+    let names = [(Kind::Router, "ROUTERS"), (Kind::Storage, "STORAGE"), (Kind::Presence, "PRESENCE")];
+    let setting = |(kind, name): (Kind, &str)| {
+        let ways = detours.iter().filter(|it| it.from == process && it.to.0 == kind);
+        let addresses: Vec<_> = ways.map(|it| it.proxy.address().to_string()).collect();
+        (!addresses.is_empty()).then(|| (format!("STONECHAT_CLUSTER__{name}"), addresses.join(",")))
+    };
+    names.into_iter().filter_map(setting).collect()
 }
 
 fn settings(plan: &Plan, backends: &Backends, addresses: &Addresses, operator_key: &str) -> Vec<(String, String)> {
@@ -200,17 +271,44 @@ impl Cluster {
         let operator_key = operator_key();
         let settings = settings(plan, &backends, &addresses, &operator_key);
         prepare(&plan.program, folder.path(), &settings)?;
+        let detours = if plan.detours { addresses.detours().await? } else { Vec::new() };
         let mut processes = Vec::new();
         for (kind, of_kind) in &addresses.of {
             for (index, addresses) in of_kind.iter().enumerate() {
                 let named = (*kind, index);
-                processes.push(Process::start(named, *addresses, &plan.program, folder.path(), settings.clone())?);
+                let mut settings = settings.clone();
+                settings.extend(detoured(named, &detours));
+                processes.push(Process::start(named, *addresses, &plan.program, folder.path(), settings)?);
             }
         }
         for process in &mut processes {
             process.ready().await?;
         }
-        Ok(Self { processes, backends, operator_key, _folder: folder })
+        Ok(Self { processes, backends, detours, operator_key, _folder: folder })
+    }
+
+    /// A process.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn process(&mut self, (kind, index): Named) -> Result<&mut Process, BackendError> {
+        let found = self.processes.iter_mut().find(|it| it.kind == kind && it.index == index);
+        let what = format!("{}{} is not of this cluster", kind.role(), index + 1);
+        found.ok_or_else(|| BackendError::Io { what, source: std::io::ErrorKind::NotFound.into() })
+    }
+
+    /// Where clients connect.
+    pub fn gateways(&self) -> Vec<SocketAddr> {
+        self.processes.iter().filter(|it| it.kind == Kind::Gateway).map(|it| it.public).collect()
+    }
+
+    /// Shows what the processes said last.
+    #[expect(clippy::print_stderr, reason = "what went wrong, for people")]
+    pub fn show_logs(&mut self) {
+        for process in &mut self.processes {
+            let (name, program) = (process.name(), process.server().program().clone());
+            eprintln!("{}", program.failed(format!("{name}:")));
+        }
     }
 
     /// The processes of a role.

@@ -4,8 +4,9 @@
 
 mod cluster;
 mod process;
+pub mod storm;
 mod tenant;
 
-pub use cluster::{Backends, Cluster, ClusterError, Kind, Plan};
+pub use cluster::{Backends, Cluster, ClusterError, Detour, Kind, Plan};
 pub use process::Process;
 pub use tenant::{Demo, demo_tenant};

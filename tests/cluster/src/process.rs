@@ -67,7 +67,7 @@ impl Process {
     /// It has ended, or is not ready in time.
     pub async fn ready(&mut self) -> Result<(), BackendError> {
         let public = self.public;
-        self.server.ready(READY, async || is_ready(public).await).await
+        self.server.ready(READY, || is_ready(public)).await
     }
 
     /// Whether it says that it is ready.
