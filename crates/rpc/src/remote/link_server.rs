@@ -38,16 +38,19 @@ pub struct LinkServer {
     front: Arc<dyn RouterLink>,
     inboxes: Arc<Inboxes>,
     drain: CancellationToken,
+    closing: CancellationToken,
 }
 
 impl LinkServer {
-    /// Hands commands to `front`, and adds nodes to `inboxes`; after `drain` nodes are told to go elsewhere.
+    /// Hands commands to `front`, and adds nodes to `inboxes`. After `drain` nodes are told to go elsewhere, and still
+    /// hear what their commands lead to; with `closing` links end.
     pub fn service(
         front: Arc<dyn RouterLink>,
         inboxes: Arc<Inboxes>,
         drain: CancellationToken,
+        closing: CancellationToken,
     ) -> router_server::RouterServer<impl router_server::Router> {
-        let server = router_server::RouterServer::new(Self { front, inboxes, drain });
+        let server = router_server::RouterServer::new(Self { front, inboxes, drain, closing });
         server.max_decoding_message_size(FRAME_BYTES).max_encoding_message_size(FRAME_BYTES)
     }
 }
@@ -76,6 +79,7 @@ impl router_server::Router for LinkServer {
             inbox,
             out: Arc::clone(&out),
             drain: self.drain.clone(),
+            closing: self.closing.clone(),
         };
         tokio::spawn(link.work(incoming));
         let frames = futures::stream::unfold(Told(out), |told| async {
@@ -130,6 +134,7 @@ struct Link {
     inbox: Arc<dyn Inbox>,
     out: Arc<Gather<Item>>,
     drain: CancellationToken,
+    closing: CancellationToken,
 }
 
 impl Link {
@@ -154,6 +159,7 @@ impl Link {
                     told = true;
                     let _ = self.out.push(Item::Draining, 0);
                 }
+                () = self.closing.cancelled() => return Ok(()),
                 Some(()) = appending.next() => {}
                 frame = incoming.message(), if may_read => match frame? {
                     Some(frame) => {
@@ -170,9 +176,9 @@ impl Link {
                 }
             }
         }
-        // A node that was told to go elsewhere still hears what its commands lead to, until this process ends.
+        // A node that was told to go elsewhere still hears what its commands lead to.
         if told {
-            self.out.closed().await;
+            self.closing.run_until_cancelled(self.out.closed()).await;
         }
         Ok(())
     }

@@ -1,21 +1,23 @@
 //! The node's side of links: one to every router.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prost::Message as _;
 use stonechat_errors::Error;
 use stonechat_model::{GatewayId, limits};
 use stonechat_proto::internal::v1::{
-    CommandRecord, CredentialsChanged, LinkHello, NodeFrame, RouterFrame, TypingToMembers, router_client::RouterClient,
+    CommandRecord, CredentialsChanged, LinkHello, NodeFrame, Origin, RouterFrame, TypingToMembers,
+    router_client::RouterClient,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,8 @@ use crate::{Control, Inbox, Outcome, RouterLink, TypingRequest};
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a sender waits when a link is full or no router is there.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// After so long nobody waits for an outcome any more.
+const UNANSWERED_FOR: Duration = Duration::from_secs(60);
 /// Bytes of a typing request or of what is told of credentials, about.
 const SMALL_BYTES: usize = 128;
 
@@ -45,6 +49,7 @@ pub struct RouterLinks {
     local: Option<Arc<dyn RouterLink>>,
     inbox: OnceLock<Arc<dyn Inbox>>,
     links: RwLock<Vec<Arc<Link>>>,
+    unanswered: Unanswered,
     ready: watch::Sender<usize>,
 }
 
@@ -63,8 +68,8 @@ enum Item {
 impl RouterLinks {
     /// The links of a node, none of them open yet.
     pub fn new(node: GatewayId, local: Option<Arc<dyn RouterLink>>) -> Arc<Self> {
-        let (inbox, links) = (OnceLock::new(), RwLock::default());
-        Arc::new(Self { node, local, inbox, links, ready: watch::Sender::new(0) })
+        let (inbox, links, unanswered) = (OnceLock::new(), RwLock::default(), Unanswered::default());
+        Arc::new(Self { node, local, inbox, links, unanswered, ready: watch::Sender::new(0) })
     }
 
     /// Keeps a link to each router until shutdown; what routers tell the node comes to its inbox.
@@ -103,12 +108,17 @@ impl RouterLinks {
         inbox.unsure();
         let end = self.read(&link, &mut incoming, inbox).await;
         drop(listed);
-        for item in link.out.drain() {
-            if let Item::Command(command) = item
-                && let Some(origin) = command.origin
-            {
-                inbox.outcome(Outcome { origin, result: Err(Error::unavailable("the router was lost")) });
-            }
+        let queued = link.out.drain().into_iter();
+        let queued = queued.filter_map(|item| if let Item::Command(command) = item { command.origin } else { None });
+        let mut lost: Vec<Origin> = queued.inspect(|origin| self.unanswered.remove(origin)).collect();
+        if end.is_err() {
+            // Which of them that router had taken, or was to tell the outcome of, nobody knows: all are to be
+            // repeated, which does no harm.
+            lost.extend(self.unanswered.take_all());
+        }
+        for origin in lost {
+            let error = Error::unavailable("a router was lost").retry_after(RETRY_AFTER);
+            inbox.outcome(Outcome { origin, result: Err(error) });
         }
         match end {
             Ok(()) => tracing::info!(peer.address = %address, "router ended the link"),
@@ -159,6 +169,7 @@ impl RouterLinks {
         let deliveries = frame.deliveries.into_iter().map(delivery_from_wire).collect::<Result<Vec<_>, _>>()?;
         let outcome = |outcome| outcome_from_wire(self.node.as_str(), outcome);
         let outcomes = frame.outcomes.into_iter().map(outcome).collect::<Result<Vec<_>, _>>()?;
+        outcomes.iter().for_each(|outcome| self.unanswered.remove(&outcome.origin));
         if !deliveries.is_empty() || !outcomes.is_empty() {
             inbox.batch(deliveries, outcomes);
         }
@@ -201,6 +212,35 @@ impl RouterLinks {
 
     fn any(&self) -> Option<Arc<Link>> {
         self.links.read().first().cloned()
+    }
+}
+
+/// Commands that went to routers and whose outcomes have not come: session and id, and since when.
+#[derive(Default)]
+struct Unanswered(Mutex<HashMap<(u64, u64), (Origin, Instant)>>);
+
+impl Unanswered {
+    /// Adds a command; `false` when there are too many.
+    fn add(&self, origin: Option<&Origin>) -> bool {
+        let Some(origin) = origin else { return true };
+        let mut all = self.0.lock();
+        if all.len() >= limits::LINK_COMMANDS_UNANSWERED {
+            // Some outcomes never come: they were on their way when a router was lost.
+            all.retain(|_, (_, since)| since.elapsed() < UNANSWERED_FOR);
+            if all.len() >= limits::LINK_COMMANDS_UNANSWERED {
+                return false;
+            }
+        }
+        all.insert((origin.session, origin.id), (origin.clone(), Instant::now()));
+        true
+    }
+
+    fn remove(&self, origin: &Origin) {
+        self.0.lock().remove(&(origin.session, origin.id));
+    }
+
+    fn take_all(&self) -> Vec<Origin> {
+        self.0.lock().drain().map(|(_, (origin, _))| origin).collect()
     }
 }
 
@@ -251,9 +291,13 @@ impl RouterLink for RouterLinks {
             };
             let size = command.encoded_len();
             let again = command.clone();
+            if !self.unanswered.add(command.origin.as_ref()) {
+                return Err(Error::unavailable("too many commands are not answered").retry_after(RETRY_AFTER));
+            }
             match link.out.push(Item::Command(Box::new(command)), size) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full) => {
+                    again.origin.iter().for_each(|origin| self.unanswered.remove(origin));
                     return Err(Error::unavailable("too many commands wait").retry_after(RETRY_AFTER));
                 }
                 // Lost just now, and no longer among the links in a moment.

@@ -39,6 +39,8 @@ pub struct Running {
     drain: Duration,
     /// Tells other processes to go elsewhere.
     goodbye: CancellationToken,
+    /// Ends what other processes have open here.
+    closing: CancellationToken,
     /// Ends what works behind the listeners.
     end: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -91,8 +93,8 @@ impl Starting<'_> {
         let verifier = Arc::new(Verifier::new(Arc::clone(&self.backends.rows)));
         let nodes = Nodes { inboxes, verifier, front };
         let mut tasks = Vec::new();
-        let goodbye = CancellationToken::new();
-        let internal = self.internal(&nodes, &goodbye);
+        let (goodbye, closing) = (CancellationToken::new(), CancellationToken::new());
+        let internal = self.internal(&nodes, &goodbye, &closing);
         let mut app = Router::new().merge(self.health.routes());
         if self.roles.has(Role::Router) {
             tasks.extend(self.start_router(&nodes));
@@ -110,7 +112,7 @@ impl Starting<'_> {
         }
         ready.set(true);
         let (limits, drain) = (self.serve_limits(), drain_time(self.config));
-        Running { app, internal, gateway, ready, limits, drain, goodbye, end: self.end, tasks }
+        Running { app, internal, gateway, ready, limits, drain, goodbye, closing, end: self.end, tasks }
     }
 
     fn serve_limits(&self) -> ServeLimits {
@@ -129,14 +131,15 @@ impl Starting<'_> {
     }
 
     /// What other processes call here; nothing where all roles are in this one and no other is known.
-    fn internal(&self, nodes: &Nodes, goodbye: &CancellationToken) -> Option<Router> {
+    fn internal(&self, nodes: &Nodes, goodbye: &CancellationToken, closing: &CancellationToken) -> Option<Router> {
         if self.roles.are_all() && self.config.cluster.routers.is_empty() {
             return None;
         }
         let mut routes = Routes::builder();
         let mut serves = false;
         if let Some(front) = &nodes.front {
-            let link = LinkServer::service(Arc::clone(front), Arc::clone(&nodes.inboxes), goodbye.clone());
+            let link =
+                LinkServer::service(Arc::clone(front), Arc::clone(&nodes.inboxes), goodbye.clone(), closing.clone());
             routes.add_service(link);
             serves = true;
         }
@@ -258,11 +261,10 @@ impl Running {
         let (drain, force) = (shutdown.drain(), shutdown.force());
         let closing = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, self.app, self.limits, closing.clone()));
-        let internal_closing = CancellationToken::new();
         let internal_serving = self
             .internal
             .zip(internal)
-            .map(|(app, listener)| others.serve(listener, app, self.limits, internal_closing.clone()));
+            .map(|(app, listener)| others.serve(listener, app, self.limits, self.closing.clone()));
         async move {
             drain.cancelled().await;
             tracing::info!(drain.seconds = self.drain.as_secs(), "draining");
@@ -283,7 +285,7 @@ impl Running {
             for task in self.tasks {
                 force.run_until_cancelled(task).await;
             }
-            internal_closing.cancel();
+            self.closing.cancel();
             if let Some(serving) = internal_serving {
                 ended(force.run_until_cancelled(serving).await);
             }
