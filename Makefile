@@ -18,6 +18,8 @@ CHAOS_SECONDS ?= 180
 CHAOS_KILLS ?= 40
 CHAOS_USERS ?= 200
 CHAOS_RATE ?= 2500
+# chaos-cluster
+CHAOS_CLUSTER_ARGS ?=
 # sim: seeds FROM .. FROM+SEEDS
 SEEDS ?= 1000
 FROM ?= 0
@@ -85,6 +87,11 @@ chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE s
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
 	$(RUN) --package stonechat-chaos -- --seconds $(CHAOS_SECONDS) --kills $(CHAOS_KILLS) \
 		--users $(CHAOS_USERS) --rate $(CHAOS_RATE)
+
+.PHONY: chaos-cluster
+chaos-cluster: backends ## A storm over a cluster, ten minutes of all that may happen; CHAOS_CLUSTER_ARGS=--help for more
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
+	$(RUN) --package stonechat-cluster-tests --bin chaos-cluster -- $(CHAOS_CLUSTER_ARGS)
 
 .PHONY: cluster
 cluster: backends ## A cluster on loopback: real Kafka, Cassandra and Redis, every role; CLUSTER_ARGS=--help for more

@@ -103,6 +103,15 @@ impl Verifier {
         Ok(Claims { tenant: key.tenant, user, key: key_id, device: only_device, issued_us, expires_us })
     }
 
+    /// Verifies that what a session came by, verified before, still is good: its key, its user, its token.
+    pub async fn still_valid(&self, claims: &Claims, device: &DeviceId, now_us: TimeUs) -> Result<(), Error> {
+        match self.key(&claims.key, now_us).await? {
+            Some(key) if key.tenant == claims.tenant => {}
+            _ => return Err(refused("token is not valid")),
+        }
+        self.check_user(&claims.tenant, &claims.user, device, claims.issued_us).await
+    }
+
     /// Verifies a server key.
     pub async fn server_key(&self, key: &str, now_us: TimeUs) -> Result<ServerCaller, Error> {
         let wrong = || refused("server key is not valid");

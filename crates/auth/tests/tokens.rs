@@ -12,9 +12,9 @@ use base64::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use prost::Message as _;
 use serde_json::{Value, json};
-use stonechat_auth::{LEEWAY_S, sign_user_token};
+use stonechat_auth::{Claims, LEEWAY_S, sign_user_token};
 use stonechat_errors::Code;
-use stonechat_model::{DeviceId, KeyId, UserId, limits};
+use stonechat_model::{DeviceId, KeyId, TenantId, UserId, limits};
 use stonechat_proto::internal::v1::{DeviceRevocation, UserRow};
 use stonechat_rows::{Put, tables};
 
@@ -267,8 +267,28 @@ async fn what_was_revoked_is_refused_at_once() {
     tenant.refuses("deactivated", &token).await;
     write(4, UserRow { revoked_devices: vec![of_device("tablet")], ..UserRow::default() }).await;
     assert!(tenant.verify(&token).await.is_ok(), "another device was revoked");
+    let before = tenant.verify(&token).await.unwrap();
     write(5, UserRow { revoked_devices: vec![of_device("tablet"), of_device("phone")], ..UserRow::default() }).await;
     tenant.refuses("revoked device", &token).await;
+    let (tablet, phone) = (DeviceId::parse("tablet").unwrap(), DeviceId::parse("phone").unwrap());
+    for (device, is_valid) in [(DeviceId::parse("watch").unwrap(), true), (tablet, false), (phone, false)] {
+        let still = tenant.verifier.still_valid(&before, &device, NOW_US).await;
+        assert_eq!(still.is_ok(), is_valid, "what a session on the {device} came by");
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_came_by_is_good_while_its_key_is() {
+    let tenant = Tenant::new().await;
+    let phone = DeviceId::parse("phone").unwrap();
+    let claims = tenant.verify(&hs256(&claims(&tenant.key), tenant.secret())).await.unwrap();
+    tenant.verifier.still_valid(&claims, &phone, NOW_US).await.unwrap();
+    let of_other = Claims { tenant: TenantId::parse("other").unwrap(), ..claims.clone() };
+    assert!(tenant.verifier.still_valid(&of_other, &phone, NOW_US).await.is_err(), "the key is another tenant's");
+    tenant.keys.disable(&tenant.id, &tenant.key).await.unwrap();
+    tenant.verifier.forget_key(&tenant.key);
+    let error = tenant.verifier.still_valid(&claims, &phone, NOW_US).await.unwrap_err();
+    assert_eq!(error.code, Code::Unauthenticated);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl Gateway {
         let Dependencies { rows, presence, link, verifier, inboxes } = dependencies;
         let id = config.id.clone();
         let sleep = Arc::new(|time| Box::pin(tokio::time::sleep(time)) as _);
-        let dependencies = HubDependencies { rows, presence, link, verifier, sleep };
+        let dependencies = HubDependencies { rows, presence, link, verifier, sleep, now_us: Arc::new(now_us) };
         let hub = Hub::new(config, dependencies, Rules::default());
         inboxes.insert(id, Arc::clone(&hub) as Arc<dyn Inbox>);
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());

@@ -70,13 +70,14 @@ pub fn start_on(
     presence: Arc<dyn Presence>,
 ) -> GatewayNode {
     let (runtime, rows) = (world.runtime.clone(), Arc::clone(&world.rows));
-    let sleeping = runtime.clone();
+    let (sleeping, telling) = (runtime.clone(), runtime.clone());
     let dependencies = HubDependencies {
         verifier: Arc::new(Verifier::new(Arc::clone(&rows))),
         rows,
         presence,
         link,
         sleep: Arc::new(move |time: Duration| Box::pin(sleeping.sleep(u64::try_from(time.as_micros()).unwrap_or(0)))),
+        now_us: Arc::new(move || telling.now_us()),
     };
     // Small, so that channels of a few sessions rest too.
     let config = GatewayConfig { gather_sessions: 2, ..GatewayConfig::new(id.clone()) };

@@ -77,6 +77,14 @@ impl Attached {
         self.tell(server_frame::Kind::Error(error.to_frame(id)));
     }
 
+    /// What its token said.
+    pub(crate) fn claims(&self) -> stonechat_auth::Claims {
+        let Credential { key, issued_us } = self.credential.lock().clone();
+        let (tenant, user) = (self.tenant.clone(), self.user.clone());
+        let device = Some(self.device.clone());
+        stonechat_auth::Claims { tenant, user, key, device, issued_us, expires_us: self.expires_us() }
+    }
+
     /// When its token expires.
     pub fn expires_us(&self) -> TimeUs {
         self.expires_us.load(Ordering::Relaxed)

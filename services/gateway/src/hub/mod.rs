@@ -35,7 +35,7 @@ use std::{
 use parking_lot::Mutex;
 use stonechat_auth::Verifier;
 use stonechat_errors::Error;
-use stonechat_model::{ConversationId, GatewayId, TenantId, UserId};
+use stonechat_model::{ConversationId, GatewayId, TenantId, TimeUs, UserId};
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Presence, RouterLink};
 use stonechat_views::Views;
@@ -48,7 +48,7 @@ use state::State;
 
 pub(crate) type User = (TenantId, UserId);
 pub(crate) type Channel = (TenantId, ConversationId);
-/// Sleeps; the only clock here.
+/// Sleeps.
 pub type Sleep = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
 /// What a hub works with.
@@ -64,6 +64,8 @@ pub struct HubDependencies {
     pub verifier: Arc<Verifier>,
     /// Spreads work over time.
     pub sleep: Arc<Sleep>,
+    /// Tells the time.
+    pub now_us: Arc<dyn Fn() -> TimeUs + Send + Sync>,
 }
 
 /// The sessions of a gateway.

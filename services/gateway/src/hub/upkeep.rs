@@ -165,6 +165,7 @@ impl Hub {
         for some in sessions.chunks(RECHECK_AT_ONCE) {
             for session in some {
                 session.forget_commands();
+                self.check_credential(session).await?;
                 self.check_interests(session).await?;
                 self.tell_heads(session).await?;
             }
@@ -173,6 +174,19 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// Closes a session whose credential is good no more: that may have been told when it could not be heard.
+    async fn check_credential(&self, session: &Arc<Attached>) -> Result<(), Error> {
+        let now_us = (self.dependencies.now_us)();
+        match self.dependencies.verifier.still_valid(&session.claims(), &session.device, now_us).await {
+            Err(error) if error.is_retryable() => Err(error),
+            Err(_) => {
+                session.outbox.close(Close::REVOKED);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Takes a session out of channels that its user is no member of any more.
