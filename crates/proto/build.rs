@@ -1,68 +1,16 @@
 //! Compiles the contracts of `proto/` without `protoc`.
 
+#[path = "src/shape.rs"]
+mod shape;
+
 use std::{error::Error, path::PathBuf};
 
-const PUBLIC: &str = ".stonechat.v1";
+use prost_types::{
+    DescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 
-/// Fields that JSON leaves out where they are not set.
-const LEFT_OUT: &[&str] = &[
-    "Message.mentions",
-    "Message.reply_to",
-    "Message.attachments",
-    "Message.custom",
-    "Event.sender",
-    "Event.client_id",
-    "Settings.name",
-    "Settings.avatar",
-    "Settings.announcement",
-    "Settings.read_receipts",
-    "MembershipChanged.muted",
-    "MembershipChanged.pinned",
-    "MembershipChanged.hidden",
-    "MembershipChanged.draft",
-    "ProfileChanged.name",
-    "ProfileChanged.avatar",
-    "TokensRevoked.device",
-    "Overlay.content",
-    "Overlay.recalled",
-    "Overlay.reactions",
-    "Overlay.pinned",
-    "Page.conversation",
-    "Page.events",
-    "Page.overlays",
-    "Page.hidden",
-    "Page.conversations",
-    "Page.more",
-    "EventFrame.conversation",
-    "Signal.conversation",
-    "Signal.user",
-    "Command.traceparent",
-    "Ack.seq",
-    "Ack.conversation",
-    "Error.id",
-    "Error.retry_after_ms",
-    "Create.members",
-    "Create.settings",
-    "Conversation.dismissed",
-    "Conversation.peer",
-    "Conversation.preferences",
-    "Status.text",
-    "Status.emoji",
-    "SetStatus.text",
-    "SetStatus.emoji",
-    "History.after",
-    "History.before",
-    "History.around",
-    "Done.conversation",
-    "Done.id",
-    "Key.secret",
-    "ListTenantsResponse.next_page_token",
-    "ListUsersResponse.next_page_token",
-    "ListConversationsResponse.next_page_token",
-    "ListMembersResponse.next_page_token",
-    "ListMessagesResponse.overlays",
-    "ListMessagesResponse.hidden",
-];
+const PUBLIC: &str = ".stonechat.v1";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
@@ -91,9 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".stonechat.internal.v1.EventsToNode")
         .type_attribute(PUBLIC, "#[derive(serde::Serialize, serde::Deserialize)] #[serde(rename_all = \"snake_case\")]")
         .message_attribute(PUBLIC, "#[serde(default)]");
-    for (path, attribute) in json_shape() {
+    for (path, attribute) in json_shape(&descriptors) {
         // Without a leading dot a path is matched from its end, so a one-of's field is not its variants.
-        builder = builder.field_attribute(format!("stonechat.v1.{path}"), attribute);
+        builder = builder.field_attribute(format!("stonechat.v1.{path}"), &attribute);
     }
     for oneof in ["Event.body", "ClientFrame.kind", "ServerFrame.kind"] {
         builder = builder.enum_attribute(format!("{PUBLIC}.{oneof}"), "#[serde(tag = \"type\")]");
@@ -103,64 +51,36 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// How single fields look in JSON: times as RFC 3339, enums by name, one-ofs inline, defaults left out.
-fn json_shape() -> Vec<(&'static str, &'static str)> {
-    const TIME: &str = "#[serde(with = \"crate::json::time\", skip_serializing_if = \"crate::json::is_default\")]";
+fn json_shape(descriptors: &FileDescriptorSet) -> Vec<(String, String)> {
+    const LEAVE_OUT: &str = "skip_serializing_if = \"crate::json::is_default\"";
     let mut shape = Vec::new();
-    for (path, name) in [
-        ("Event.time_us", "time"),
-        ("MemberMuted.until_us", "until"),
-        ("TokensRevoked.before_us", "before"),
-        ("Overlay.edited_us", "edited"),
-        ("Conversation.created_us", "created"),
-        ("Conversation.updated_us", "updated"),
-        ("Member.muted_until_us", "muted_until"),
-        ("User.created_us", "created"),
-        ("Status.last_seen_us", "last_seen"),
-        ("Ready.token_expires_us", "token_expires"),
-        ("Ack.time_us", "time"),
-        ("Pong.time_us", "time"),
-        ("Done.time_us", "time"),
-        ("Tenant.created_us", "created"),
-        ("Key.created_us", "created"),
-        ("MuteMemberRequest.until_us", "until"),
-    ] {
-        shape.push((path, TIME));
-        shape.push((path, Box::leak(format!("#[serde(rename = \"{name}\")]").into_boxed_str())));
+    for message in descriptors.file.iter().filter(|file| file.package() == "stonechat.v1").flat_map(|f| &f.message_type)
+    {
+        shape.extend(message_shape(message, LEAVE_OUT));
     }
     for path in ["Event.body", "Action.kind", "ClientFrame.kind", "ServerFrame.kind", "Signal.kind", "Command.action"] {
-        shape.push((path, "#[serde(flatten)]"));
+        shape.push((path.to_owned(), "#[serde(flatten)]".to_owned()));
     }
-    for (path, module) in [
-        ("Created.kind", "conversation_kind"),
-        ("Joined.kind", "conversation_kind"),
-        ("Create.kind", "conversation_kind"),
-        ("Conversation.kind", "conversation_kind"),
-        ("MemberEntry.role", "role"),
-        ("RoleChanged.role", "role"),
-        ("AddMembers.role", "role"),
-        ("Conversation.role", "role"),
-        ("Member.role", "role"),
-        ("CreateConversationRequest.kind", "conversation_kind"),
-        ("AddMembersRequest.role", "role"),
-        ("SetMemberRoleRequest.role", "role"),
-        ("Settings.who_may_post", "audience"),
-        ("Settings.who_may_add", "audience"),
-        ("Status.availability", "availability"),
-        ("SetStatus.availability", "availability"),
-    ] {
-        shape.push((
-            path,
-            Box::leak(
-                format!(
-                    "#[serde(with = \"crate::json::{module}\", skip_serializing_if = \"crate::json::is_default\")]"
-                )
-                .into_boxed_str(),
-            ),
-        ));
+    for path in shape::DOCUMENTS {
+        shape.push(((*path).to_owned(), "#[serde(with = \"crate::json::document\")]".to_owned()));
     }
-    shape.push(("Custom.data", "#[serde(with = \"crate::json::document\")]"));
-    for path in LEFT_OUT {
-        shape.push((*path, "#[serde(skip_serializing_if = \"crate::json::is_default\")]"));
+    for path in shape::LEFT_OUT {
+        shape.push(((*path).to_owned(), format!("#[serde({LEAVE_OUT})]")));
+    }
+    shape
+}
+
+fn message_shape(message: &DescriptorProto, leave_out: &str) -> Vec<(String, String)> {
+    let mut shape = Vec::new();
+    for field in &message.field {
+        let path = format!("{}.{}", message.name(), field.name());
+        if shape::is_time(field) {
+            let name = shape::time_name(field.name());
+            shape.push((path, format!("#[serde(rename = \"{name}\", with = \"crate::json::time\", {leave_out})]")));
+        } else if field.r#type() == Type::Enum && field.label() != Label::Repeated {
+            let module = shape::module(field.type_name().rsplit('.').next().unwrap_or_default());
+            shape.push((path, format!("#[serde(with = \"crate::json::{module}\", {leave_out})]")));
+        }
     }
     shape
 }

@@ -182,6 +182,7 @@ fn key_row(tenant: &TenantId, kind: KeyKind, material: &[u8], name: &str, now_us
         created_us: now_us,
         disabled: false,
         name: name.to_owned(),
+        scopes: Vec::new(),
     }
 }
 

@@ -5,11 +5,13 @@
 //! verifies a token follows from the key, never from the token.
 
 mod keys;
+mod scope;
 mod secret;
 mod token;
 mod verifier;
 
 pub use keys::{Keys, NewKey};
+pub use scope::{Scope, Scopes};
 pub use secret::{WeakSecret, check_secret, generate_secret};
 pub use token::{AUDIENCE, LEEWAY_S, sign_user_token};
 pub use verifier::{Claims, ServerCaller, Verifier};

@@ -11,6 +11,7 @@ use stonechat_proto::internal::v1::{KeyKind, KeyRow, TenantRow, UserRow};
 use stonechat_rows::{Row, Rows, RowsError, tables};
 use subtle::ConstantTimeEq as _;
 
+use crate::Scopes;
 use crate::token::{check_times, named_key, refused, verify};
 
 /// How long a key is believed without looking again, in microseconds.
@@ -42,6 +43,8 @@ pub struct ServerCaller {
     pub tenant: TenantId,
     /// The key.
     pub key: KeyId,
+    /// What it may do.
+    pub scopes: Scopes,
 }
 
 /// A key that can be used: not disabled, of a tenant that is not suspended.
@@ -50,6 +53,7 @@ struct Usable {
     tenant: TenantId,
     kind: KeyKind,
     material: Arc<[u8]>,
+    scopes: Scopes,
     read_us: TimeUs,
 }
 
@@ -120,7 +124,7 @@ impl Verifier {
         let known = self.key(&id, now_us).await?.ok_or_else(wrong)?;
         let hash = Sha256::digest(key);
         if known.kind == KeyKind::Server && bool::from(hash.as_slice().ct_eq(&known.material)) {
-            return Ok(ServerCaller { tenant: known.tenant, key: id });
+            return Ok(ServerCaller { tenant: known.tenant, key: id, scopes: known.scopes });
         }
         Err(wrong())
     }
@@ -159,7 +163,8 @@ impl Verifier {
         if key.disabled || decode::<TenantRow>(row)?.suspended {
             return Ok(None);
         }
-        let usable = Usable { tenant, kind, material: key.material.into(), read_us: now_us };
+        let scopes = Scopes::of_names(key.scopes.iter().map(String::as_str));
+        let usable = Usable { tenant, kind, material: key.material.into(), scopes, read_us: now_us };
         let mut cache = self.cache.lock();
         if cache.forgotten == forgotten {
             if cache.keys.len() >= CACHE_KEYS {

@@ -4,6 +4,7 @@
 //! RFC 3339 times, enums by their short names, one-ofs inline. See [`json`].
 
 pub mod json;
+pub mod shape;
 
 /// The public contract, package `stonechat.v1`.
 #[allow(clippy::all, clippy::too_many_lines, reason = "generated")]

@@ -11,7 +11,7 @@ use stonechat_proto::v1::{
 };
 
 use super::{Service, conversation_id, page_size, page_token};
-use crate::caller::Caller;
+use stonechat_operations::Caller;
 
 impl Service {
     pub async fn create_conversation(

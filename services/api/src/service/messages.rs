@@ -10,7 +10,7 @@ use stonechat_proto::v1::{
 use stonechat_views::Window;
 
 use super::{Service, conversation_id};
-use crate::caller::Caller;
+use stonechat_operations::Caller;
 
 /// Puts what edited messages say now in their place; a reader of pages keeps no overlays.
 fn say_what_they_say_now(page: &mut Page) {

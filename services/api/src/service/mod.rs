@@ -7,10 +7,10 @@ mod users;
 
 use std::{sync::Arc, time::Duration};
 
-use stonechat_auth::{Keys, Verifier};
+use stonechat_auth::Keys;
 use stonechat_commands::CommandRequest;
 use stonechat_errors::Error;
-use stonechat_model::{ClientId, ConversationId, UserId, now_us};
+use stonechat_model::{ClientId, ConversationId, UserId};
 use stonechat_proto::{
     internal::v1::CommandRecord,
     v1::{Action, Done, action},
@@ -19,13 +19,11 @@ use stonechat_rows::Rows;
 use stonechat_rpc::{CommandCaller, Presence};
 use stonechat_views::Views;
 
-use crate::caller::Caller;
+use stonechat_operations::{Caller, Gate};
 
 /// How the api behaves.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
-    /// The operator's key; without one the operator API answers nobody.
-    pub operator_key: Option<String>,
     /// How long a request waits for its command's outcome.
     pub command_timeout: Duration,
 }
@@ -38,8 +36,8 @@ pub struct Dependencies {
     pub caller: Arc<CommandCaller>,
     /// Where users are.
     pub presence: Arc<dyn Presence>,
-    /// Verifies credentials.
-    pub verifier: Arc<Verifier>,
+    /// The gate that requests pass.
+    pub gate: Arc<Gate>,
 }
 
 /// The operations.
@@ -48,7 +46,6 @@ pub(crate) struct Service {
     rows: Arc<dyn Rows>,
     caller: Arc<CommandCaller>,
     presence: Arc<dyn Presence>,
-    verifier: Arc<Verifier>,
     views: Views,
     keys: Keys,
 }
@@ -83,15 +80,9 @@ fn page_size(given: u32) -> usize {
 impl Service {
     /// The operations on these dependencies.
     pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
-        let Dependencies { rows, caller, presence, verifier } = dependencies;
+        let Dependencies { rows, caller, presence, gate: _ } = dependencies;
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
-        Self { config, rows, caller, presence, verifier, views, keys }
-    }
-
-    /// Finds out who calls.
-    pub async fn identify(&self, authorization: Option<&str>, device: Option<&str>) -> Result<Caller, Error> {
-        let operator_key = self.config.operator_key.as_deref();
-        Caller::identify(authorization, device, operator_key, &self.verifier, now_us()).await
+        Self { config, rows, caller, presence, views, keys }
     }
 
     /// Has an action on a conversation done.

@@ -13,7 +13,7 @@ use stonechat_proto::{
 use stonechat_rpc::Control;
 
 use super::{Service, page_size, page_token};
-use crate::caller::Caller;
+use stonechat_operations::Caller;
 
 fn tenant_id(text: &str) -> Result<TenantId, Error> {
     TenantId::parse(text).map_err(|e| Error::invalid(format!("tenant: {e}")))

@@ -15,7 +15,7 @@ use stonechat_proto::{
 use stonechat_rows::{RowsError, tables};
 
 use super::{Service, page_size, user_id};
-use crate::caller::Caller;
+use stonechat_operations::Caller;
 
 /// Users of one question for statuses.
 const MOST_STATUSES: usize = 100;
@@ -54,7 +54,7 @@ impl Service {
     pub async fn upsert_user(&self, caller: &Caller, request: UpsertUserRequest) -> Result<User, Error> {
         let id = user_id(&request.user)?;
         let (tenant, _) = match caller {
-            Caller::User(..) => caller.acting_user(id.as_str())?,
+            Caller::User(_) => caller.acting_user(id.as_str())?,
             Caller::Tenant(_) | Caller::Operator => (caller.tenant()?.clone(), id.clone()),
         };
         check_plain("name", request.name.as_deref().unwrap_or_default(), limits::NAME_BYTES)?;

@@ -9,6 +9,7 @@ use stonechat_config::Config;
 use stonechat_gateway::{Gateway, GatewayConfig};
 use stonechat_lifecycle::{Health, Readiness, ServeLimits, Shutdown, serve};
 use stonechat_model::GatewayId;
+use stonechat_operations::{Gate, GateConfig};
 use stonechat_router::RouterService;
 use stonechat_rpc::{
     CommandCaller, Control, Inbox, Inboxes, RouterLink,
@@ -68,6 +69,8 @@ pub struct Starting<'a> {
 struct Nodes {
     inboxes: Arc<Inboxes>,
     verifier: Arc<Verifier>,
+    /// The gate of what is called from outside.
+    gate: Arc<Gate>,
     /// The router of this process.
     front: Option<Arc<dyn RouterLink>>,
 }
@@ -91,7 +94,8 @@ impl Starting<'_> {
             Arc::new(RouterService::new(log, rows, presence, Arc::clone(&inboxes))) as Arc<dyn RouterLink>
         });
         let verifier = Arc::new(Verifier::new(Arc::clone(&self.backends.rows)));
-        let nodes = Nodes { inboxes, verifier, front };
+        let gate = Arc::new(Gate::new(self.gate_config(), Arc::clone(&verifier)));
+        let nodes = Nodes { inboxes, verifier, gate, front };
         let mut tasks = Vec::new();
         let (goodbye, closing) = (CancellationToken::new(), CancellationToken::new());
         let internal = self.internal(&nodes, &goodbye, &closing);
@@ -113,6 +117,11 @@ impl Starting<'_> {
         ready.set(true);
         let (limits, drain) = (self.serve_limits(), drain_time(self.config));
         Running { app, internal, gateway, ready, limits, drain, goodbye, closing, end: self.end, tasks }
+    }
+
+    fn gate_config(&self) -> GateConfig {
+        let operator_key = self.config.api.operator_key.expose();
+        GateConfig { operator_key: (!operator_key.is_empty()).then(|| operator_key.to_owned()) }
     }
 
     fn serve_limits(&self) -> ServeLimits {
@@ -229,18 +238,16 @@ impl Starting<'_> {
         });
         nodes.inboxes.insert(way.node.clone(), Arc::clone(&caller) as Arc<dyn Inbox>);
         self.link(way, nodes, Arc::clone(&caller) as Arc<dyn Inbox>);
-        let operator_key = self.config.api.operator_key.expose();
-        let api_config = ApiConfig {
-            operator_key: (!operator_key.is_empty()).then(|| operator_key.to_owned()),
-            command_timeout: Duration::from_millis(self.config.api.command_timeout_ms),
-        };
+        let api_config = ApiConfig { command_timeout: Duration::from_millis(self.config.api.command_timeout_ms) };
         let dependencies = stonechat_api::Dependencies {
             rows: Arc::clone(&self.backends.rows),
             caller,
             presence: Arc::clone(&self.backends.presence),
-            verifier: Arc::clone(&nodes.verifier),
+            gate: Arc::clone(&nodes.gate),
         };
-        stonechat_api::router(api_config, dependencies)
+        // What the other services have operations of their own for is shown in the documents as well.
+        let others = [];
+        stonechat_api::router(api_config, dependencies, &others)
     }
 }
 

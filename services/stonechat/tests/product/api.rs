@@ -8,6 +8,7 @@ use stonechat_proto::v1::{
 use tonic::{Code, Request, transport::Channel};
 
 use crate::support::{
+    descriptors::Contracts,
     http::Rest,
     server::{OPERATOR_KEY, Server},
     within,
@@ -372,4 +373,18 @@ async fn grpc_does_what_rest_does() {
     assert!(!status.details().is_empty(), "ErrorInfo");
     let mut nobody = MessageServiceClient::new(channel);
     assert_eq!(nobody.list_messages(unknown).await.expect_err("no credential").code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn the_document_of_the_api_names_every_public_rpc() {
+    let server = Server::start().await;
+    let nobody = Rest::new(&server, "");
+    let document = expect(nobody.get("/openapi.json").await, 200);
+    let paths = document["paths"].as_object().expect("paths");
+    let described = paths.values().flat_map(|path| path.as_object().expect("operations").values());
+    let named: Vec<&str> = described.filter_map(|operation| operation["x-stonechat-rpc"].as_str()).collect();
+    for rpc in Contracts::new().rpcs("stonechat.v1") {
+        let name = rpc.path.trim_start_matches('/');
+        assert!(named.contains(&name), "{name} has no REST form in /openapi.json");
+    }
 }

@@ -1,0 +1,23 @@
+//! The table of this service's operations.
+
+mod conversations;
+mod members;
+mod messages;
+mod tenants;
+mod users;
+
+use std::sync::LazyLock;
+
+use stonechat_operations::Operation;
+
+/// The answer to what was done to a conversation, in examples.
+const DONE: &str =
+    r#"{"conversation":"orders","seq":7,"time":"2026-01-02T03:04:05Z","id":"019b7a1c-5e00-7000-8000-000000000001"}"#;
+
+/// Every operation.
+pub(crate) fn all() -> &'static [Operation] {
+    static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
+        [tenants::TABLE, users::TABLE, conversations::TABLE, members::TABLE, messages::TABLE].concat()
+    });
+    &ALL
+}
