@@ -36,6 +36,16 @@ limits! {
     MENTIONS: usize = 50, "users", "Users mentioned in a message.";
     ATTACHMENTS: usize = 30, "files", "Attachments of a message.";
     ATTACHMENT_TEXT_BYTES: usize = 512, "bytes", "Each text of an attachment (id, name, content type).";
+    PICTURE_BYTES: u64 = 33_554_432, "bytes", "A picture that is decoded; a larger file is a download and nothing else.";
+    PICTURE_PIXELS: u64 = 51_000_000, "pixels", "A picture that is decoded, by what its header promises; a larger one is a download and nothing else.";
+    THUMBNAIL_LARGE_PIXELS: u32 = 1_280, "pixels", "Longest side of the larger thumbnail; made of larger pictures only.";
+    THUMBNAIL_SMALL_PIXELS: u32 = 320, "pixels", "Longest side of the smaller thumbnail.";
+    WAVEFORM_PEAKS: usize = 64, "peaks", "Peaks of a voice message's waveform, 0 to 100 each, made or taken from a client.";
+    MEDIA_THREADS: usize = 2, "threads", "Files that a process decodes at once.";
+    MEDIA_THREADS_ABANDONED: usize = 4, "threads", "Decoders that went beyond their deadline and still run; beyond it nothing more is decoded until one ends.";
+    MEDIA_WAITING: usize = 256, "files", "Files that wait to be decoded; more are tried again later.";
+    MEDIA_MEMORY_BYTES: usize = 536_870_912, "bytes", "What decoders may allocate together; a file that needs more alone is a download and nothing else.";
+    MEDIA_TIMEOUT_MS: u64 = 20_000, "milliseconds", "How long one file may be decoded; then it is a download and nothing else.";
     NAME_BYTES: usize = 256, "bytes", "A conversation's or a user's name.";
     AVATAR_BYTES: usize = 1_024, "bytes", "A reference to a picture.";
     ANNOUNCEMENT_BYTES: usize = 4_096, "bytes", "A conversation's announcement.";

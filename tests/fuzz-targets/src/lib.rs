@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod few_rows;
 mod frames;
+mod media;
 mod mutate;
 mod seeds;
 mod tokens;
@@ -32,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "token", run: tokens::user_token, seeds: tokens::seeds },
     Target { name: "configuration", run: configuration::file, seeds: seeds::configuration },
     Target { name: "environment", run: configuration::environment, seeds: seeds::environment },
+    Target { name: "media", run: media::file, seeds: media::seeds },
 ];
 
 /// Runs the target of a name; panics when there is none.
