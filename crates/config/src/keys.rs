@@ -263,7 +263,7 @@ config! {
     }
     /// Where users are.
     presence: Presence {
-        /// `memory`, or `redis` where several processes share it.
+        /// `memory`, which one process keeps and several refuse to, or `redis`, which they share.
         backend: PresenceBackend = PresenceBackend::Memory, "memory or redis", check::any;
         /// How long what a gateway registered lives without being renewed.
         lease_s: u64 = 15, "seconds", |v| check::between(*v, 5, 300);

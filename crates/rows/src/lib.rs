@@ -156,6 +156,11 @@ pub trait Rows: Send + Sync + 'static {
     /// the later of equal ones.
     async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError>;
 
+    /// Whether writing failed in a way that only a restart mends: reads go on, and nothing more is written.
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     /// Reads rows by their keys, in the keys' order; `None` where there is none.
     async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RowsError>;
 

@@ -17,6 +17,7 @@ use stonechat_proto::{
 };
 use stonechat_rows::{Rows, tables};
 use stonechat_rpc::{Control, Inboxes, Presence, RouterLink, TypingRequest};
+use stonechat_telemetry::{Over, Trouble};
 
 use crate::fanout::{Signals, present_users};
 
@@ -24,6 +25,8 @@ use crate::fanout::{Signals, present_users};
 static COMMANDS: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("stonechat_router_commands_total"));
 /// How long a node waits when the log is full.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(200);
+/// How long a node waits when the store has failed, which is until somebody restarts it.
+const FAILED_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The router as nodes see it.
 pub struct RouterService {
@@ -31,6 +34,8 @@ pub struct RouterService {
     rows: Arc<dyn Rows>,
     inboxes: Arc<Inboxes>,
     signals: Signals,
+    /// Of appending, whatever the partition.
+    appending: Trouble,
 }
 
 impl RouterService {
@@ -42,7 +47,7 @@ impl RouterService {
         inboxes: Arc<Inboxes>,
     ) -> Self {
         let signals = Signals::new(presence, Arc::clone(&inboxes));
-        Self { log, rows, inboxes, signals }
+        Self { log, rows, inboxes, signals, appending: Trouble::default() }
     }
 
     async fn tell_typing(&self, request: TypingRequest) -> Result<(), Error> {
@@ -74,11 +79,24 @@ impl RouterLink for RouterService {
         let log = LogId::parse(&command.log).map_err(|e| Error::invalid(format!("conversation: {e}")))?;
         let key = LogKey { tenant, log };
         COMMANDS.increment(1);
-        self.log.append(&key, command.encode_to_vec().into()).await.map_err(|error| match error {
+        if self.rows.has_failed() {
+            metrics::counter!("stonechat_router_unwritable_commands_total").increment(1);
+            let error = Error::unavailable("nothing can be written until the server is restarted");
+            return Err(error.retry_after(FAILED_RETRY_AFTER));
+        }
+        let appended = self.log.append(&key, command.encode_to_vec().into()).await;
+        if appended.is_ok()
+            && let Some(Over { failures, lasted }) = self.appending.went_well()
+        {
+            tracing::info!(failures, lasted_ms = lasted.as_millis(), "commands are appended again");
+        }
+        appended.map_err(|error| match error {
             LogError::Full => Error::new(Code::Unavailable, "too many commands wait").retry_after(FULL_RETRY_AFTER),
             LogError::TooLarge => Error::new(Code::TooLarge, "the command is too large"),
             error => {
-                tracing::warn!(%error, "command could not be appended");
+                if self.appending.failed() {
+                    tracing::error!(%error, "commands cannot be appended");
+                }
                 Error::unavailable("the command log does not answer")
             }
         })

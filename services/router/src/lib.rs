@@ -10,6 +10,7 @@ pub mod machine;
 mod owner;
 mod rules;
 mod run;
+mod troubles;
 
 pub use fanout::{Fanout, FanoutDependencies};
 pub use front::RouterService;

@@ -47,6 +47,19 @@ pub struct Figures {
     pub recovery_ms: u64,
 }
 
+/// The figures of all parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartFigures {
+    /// Right before the first blow.
+    pub before: Figures,
+    /// Of each blow, in order.
+    pub blows: Vec<Figures>,
+    /// After the last blow.
+    pub after: Figures,
+    /// Of all that was not in a blow.
+    pub between: Figures,
+}
+
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(LONGEST_MS, 3).unwrap_or_else(|_| unreachable!("three digits of an hour"))
 }
@@ -111,15 +124,22 @@ impl Latencies {
         all.value_at_quantile(f64::from(per_mille) / 1000.0)
     }
 
-    /// The figures of each blow in order, and then of all that was between them.
-    pub fn figures(&self) -> (Vec<Figures>, Figures) {
+    /// The figures of all parts.
+    pub fn figures(&self) -> PartFigures {
         let inner = self.0.lock();
         let mut between = Part::new(inner.last, false);
         for part in inner.parts.iter().filter(|part| !part.is_blow) {
             let _ = between.times.add(&part.times);
             between.silence = between.silence.max(part.silence);
         }
-        (inner.parts.iter().filter(|part| part.is_blow).map(Part::figures).collect(), between.figures())
+        let first = inner.parts.iter().position(|part| part.is_blow).and_then(|at| inner.parts.get(at.checked_sub(1)?));
+        let last = inner.parts.last().filter(|part| !part.is_blow);
+        PartFigures {
+            before: first.map(Part::figures).unwrap_or_default(),
+            blows: inner.parts.iter().filter(|part| part.is_blow).map(Part::figures).collect(),
+            after: last.map(Part::figures).unwrap_or_default(),
+            between: between.figures(),
+        }
     }
 }
 
@@ -165,8 +185,9 @@ mod tests {
         latencies.record(after);
         latencies.begin(true);
         latencies.record(after);
-        let (blows, between) = latencies.figures();
+        let PartFigures { before, blows, after, between } = latencies.figures();
         assert_eq!(blows.iter().map(|blow| blow.answers).collect::<Vec<_>>(), [2, 1]);
-        assert_eq!(between.answers, 2);
+        assert_eq!((between.answers, before.answers), (2, 1));
+        assert_eq!(after, Figures::default(), "the last blow goes on");
     }
 }

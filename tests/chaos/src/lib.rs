@@ -3,16 +3,19 @@
 
 mod client;
 mod device;
+mod full_disk;
 mod gauge;
 mod link;
 mod plan;
+pub mod probe;
 mod schedule;
 mod server;
 mod storm;
 mod world;
 
 pub use client::ClientLink;
-pub use gauge::{Figures, Latencies};
+pub use full_disk::{FullDiskWorld, SmallDisk};
+pub use gauge::{Figures, Latencies, PartFigures};
 pub use link::{Incident, Link, World, WorldError};
 pub use plan::{Chat, Plan};
 pub use schedule::{Blow, FollowUp, schedule};

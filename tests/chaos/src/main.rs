@@ -8,7 +8,7 @@ use std::{
 
 use clap::Parser;
 use serde_json::json;
-use stonechat_chaos::{RealWorld, Settings, Summary, run};
+use stonechat_chaos::{FullDiskWorld, RealWorld, Settings, Summary, World, run};
 use stonechat_chaos_checker::Report;
 
 /// Kills the server under load and judges what its clients saw.
@@ -42,6 +42,10 @@ struct Arguments {
     /// Keep the server's data and log in this folder instead of a temporary one.
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Instead of only killing it, have its disk run full each time before: a small one, which this mounts. Where
+    /// it may not, it says so and ends well.
+    #[arg(long)]
+    full_disk: bool,
     /// Print the summary as one line of JSON.
     #[arg(long)]
     json: bool,
@@ -70,6 +74,7 @@ async fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "why there is no result")]
 async fn storm(arguments: &Arguments) -> Result<bool, Failure> {
     let program = match &arguments.server {
         Some(program) => program.clone(),
@@ -83,14 +88,24 @@ async fn storm(arguments: &Arguments) -> Result<bool, Failure> {
     let settings = Settings {
         length: Duration::from_secs(arguments.seconds),
         kills: arguments.kills,
-        is_awkward: true,
+        is_awkward: !arguments.full_disk,
+        is_calm: false,
         users: usize::try_from(arguments.users)?,
         rate: arguments.rate,
         seed: arguments.seed.unwrap_or_else(clock),
         patience: Duration::from_secs(arguments.patience),
     };
-    let mut world = RealWorld::new(program, folder)?;
-    let outcome = run(&settings, &mut world).await;
+    let mut world: Box<dyn World> = match arguments.full_disk {
+        false => Box::new(RealWorld::new(program, folder)?),
+        true => match FullDiskWorld::new(program, folder, arguments.kills) {
+            Ok(world) => Box::new(world),
+            Err(error) => {
+                eprintln!("chaos: a small disk cannot be mounted here, its storm is left out: {error}");
+                return Ok(true);
+            }
+        },
+    };
+    let outcome = run(&settings, world.as_mut()).await;
     let (summary, report) = match outcome {
         Ok(result) => result,
         Err(error) => {

@@ -14,7 +14,7 @@ use stonechat_chaos_checker::{Conversation, Device, Entry, History, Report, chec
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    Figures, FollowUp, Plan,
+    Figures, FollowUp, PartFigures, Plan,
     device::{DeviceTask, Phase, Role, Shared},
     link::{World, WorldError},
     schedule,
@@ -24,6 +24,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 /// How long after all was well what comes is still counted as of the blow.
 const AFTERMATH: Duration = Duration::from_secs(1);
+/// The least time between one blow's end and the next one where blows wait for calm.
+const QUIET: Duration = Duration::from_secs(4);
 /// Devices of a user.
 const DEVICES: u32 = 2;
 
@@ -36,6 +38,8 @@ pub struct Settings {
     pub kills: usize,
     /// Whether some kills strike before the server has come to itself.
     pub is_awkward: bool,
+    /// Whether each blow waits until what the last one held up is worked off, so that its figures are its own.
+    pub is_calm: bool,
     /// How many users, with two devices each.
     pub users: usize,
     /// Sends per second, all devices together.
@@ -137,11 +141,13 @@ pub async fn run(settings: &Settings, world: &mut dyn World) -> Result<(Summary,
     let history = storm.end().await?;
     summary.refusals = shared.refusals.lock().clone();
     // By now late answers are there too.
-    let (blows, between) = shared.latencies.figures();
+    let PartFigures { before, blows, after, between } = shared.latencies.figures();
     for (part, figures) in summary.parts.iter_mut().zip(blows) {
         *part = Figures { what: std::mem::take(&mut part.what), recovery_ms: part.recovery_ms, ..figures };
     }
-    summary.parts.push(Figures { what: "between".to_owned(), ..between });
+    let named = |what: &str, figures| Figures { what: what.to_owned(), ..figures };
+    summary.parts.insert(0, named("before all of it", before));
+    summary.parts.extend([named("after all of it", after), named("between", between)]);
     summary.answer_p50_ms = shared.latencies.at_most_ms(500);
     summary.answer_p999_ms = shared.latencies.at_most_ms(999);
     summary.conversations = history.conversations.len();
@@ -225,8 +231,9 @@ impl Storm<'_> {
         latencies.begin(false);
         let mut recovered = Vec::new();
         let Settings { seed, length, kills, is_awkward, .. } = *self.settings;
+        let mut quiet_until = begun;
         for blow in schedule(seed, length, kills, is_awkward) {
-            tokio::time::sleep_until(begun + blow.at).await;
+            tokio::time::sleep_until(quiet_until.max(begun + blow.at)).await;
             latencies.begin(true);
             strike(world, summary).await?;
             for follow_up in blow.then {
@@ -243,10 +250,14 @@ impl Storm<'_> {
             let recovery = world.ready().await?;
             recoveries.push(recovery);
             tokio::time::sleep(AFTERMATH).await;
+            if self.settings.is_calm {
+                self.calm().await;
+                quiet_until = Instant::now() + QUIET;
+            }
             recovered.push((world.harm(), recovery));
             latencies.begin(false);
         }
-        tokio::time::sleep_until(begun + length).await;
+        tokio::time::sleep_until(quiet_until.max(begun + length)).await;
         summary.parts = recovered
             .into_iter()
             .map(|(what, recovery)| Figures { what, recovery_ms: ms(recovery), ..Figures::default() })
@@ -264,6 +275,19 @@ impl Storm<'_> {
         summary.sends_per_second = since(&self.shared.sent, sent);
         summary.acks_per_second = since(&self.shared.acked, acked);
         Ok(())
+    }
+
+    /// Waits until about what is sent in a second is unanswered, or for as long as catching up may take.
+    async fn calm(&self) {
+        let until = Instant::now() + self.settings.patience;
+        let Shared { sent, acked, refusals, .. } = &*self.shared;
+        let open = || {
+            let refused: u64 = refusals.lock().values().sum();
+            sent.load(Ordering::Relaxed).saturating_sub(acked.load(Ordering::Relaxed) + refused)
+        };
+        while open() > u64::from(self.settings.rate) && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn end(mut self) -> Result<History, StormError> {

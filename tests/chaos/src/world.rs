@@ -40,6 +40,11 @@ impl RealWorld {
         Ok(Self { server, address, started: None })
     }
 
+    /// Where the server is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn token(&self, user: &UserId) -> Option<String> {
         let started = self.started.as_ref()?;
         let key = KeyId::parse(&started.key_id).ok()?;

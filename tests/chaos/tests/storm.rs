@@ -13,6 +13,7 @@ async fn storm(fault: Fault) -> (Summary, Report) {
         length: Duration::from_secs(10),
         kills: 5,
         is_awkward: true,
+        is_calm: false,
         users: 12,
         rate: 50,
         seed: 11,

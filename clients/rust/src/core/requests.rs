@@ -8,14 +8,18 @@ use stonechat_proto::v1::{ClientFrame, Error, History, client_frame};
 const FETCH_EVENTS: u32 = 200;
 /// A request without an answer is sent again after this; a command's client id makes that harmless.
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
-/// The least pause before a refused request is sent again.
+/// The least pause before a refused request is sent again; twice as long after each further refusal.
 const RETRY_MS: u64 = 50;
+/// How long that pause becomes at most, unless the server asks for a longer one.
+const MOST_RETRY_MS: u64 = 4_000;
 
 #[derive(Debug)]
 struct Request {
     frame: ClientFrame,
     /// When it is sent again; `None`: with the next connection.
     again_ms: Option<u64>,
+    /// Refusals in a row.
+    refusals: u32,
 }
 
 /// Requests by their ids.
@@ -40,7 +44,7 @@ impl Requests {
     /// Adds a request, sent at `sent_ms` if at all.
     pub fn add(&mut self, id: u64, frame: ClientFrame, sent_ms: Option<u64>) {
         let again_ms = sent_ms.map(|sent| sent + ANSWER_TIMEOUT_MS);
-        self.waiting.insert(id, Request { frame, again_ms });
+        self.waiting.insert(id, Request { frame, again_ms, refusals: 0 });
     }
 
     /// Everything that waits, to be sent over a new connection.
@@ -73,7 +77,9 @@ impl Requests {
             return self.done(error.id);
         }
         if let Some(request) = self.waiting.get_mut(&error.id) {
-            request.again_ms = Some(now_ms + u64::from(error.retry_after_ms).max(RETRY_MS));
+            let doubled = RETRY_MS.saturating_mul(1 << request.refusals.min(16)).min(MOST_RETRY_MS);
+            request.refusals += 1;
+            request.again_ms = Some(now_ms + u64::from(error.retry_after_ms).max(doubled));
         }
         false
     }

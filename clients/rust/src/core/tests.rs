@@ -198,3 +198,24 @@ fn a_refusal_that_may_be_tried_again_is_and_another_is_told() {
     assert_eq!(told, [Output::Emit(CoreEvent::Refused(id, refuse(false)))]);
     assert_eq!(core.tick(100_000), []);
 }
+
+#[test]
+fn what_is_refused_again_and_again_is_sent_less_and_less_often() {
+    let mut core = ClientCore::new(options(Bootstrap::Live));
+    core.connected(String::new());
+    core.frame(frame(server_frame::Kind::Ready(Ready::default())), 0);
+    let (id, sent) =
+        core.request(0, |id| client_frame::Kind::Command(stonechat_proto::v1::Command { id, ..Default::default() }));
+    let mut now_ms = 0;
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let refused = Error { id, retryable: true, retry_after_ms: 200, ..Error::default() };
+        core.frame(frame(server_frame::Kind::Error(refused)), now_ms);
+        let begun_ms = now_ms;
+        while core.tick(now_ms) != sent {
+            now_ms += 50;
+        }
+        pauses.push(now_ms - begun_ms);
+    }
+    assert_eq!(pauses, [200, 200, 200, 400, 800, 1_600, 3_200, 4_000, 4_000, 4_000]);
+}

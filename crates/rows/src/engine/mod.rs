@@ -103,11 +103,6 @@ impl EmbeddedRows {
         Ok(Arc::new(Self { keyspaces, requests: Some(requests), writer: Some(writer), has_failed, seed }))
     }
 
-    /// Whether a commit failed (a full or broken disk): nothing more is written until the folder is opened again.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
-    }
-
     async fn ask(&self, job: Job) -> Result<bool, RowsError> {
         let gone = || unavailable("the writer has ended");
         let requests = self.requests.as_ref().ok_or_else(gone)?;
@@ -130,6 +125,11 @@ impl Drop for EmbeddedRows {
 
 #[async_trait]
 impl Rows for EmbeddedRows {
+    /// A commit failed (a full or broken disk): what the store holds is unknown until the folder is opened again.
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
     async fn write(&self, puts: Vec<Put>) -> Result<(), RowsError> {
         if puts.is_empty() {
             return Ok(());

@@ -1,7 +1,6 @@
 //! The node's side of links: one to every router.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
@@ -19,7 +18,7 @@ use stonechat_proto::internal::v1::{
     CommandRecord, CredentialsChanged, LinkHello, NodeFrame, Origin, RouterFrame, TypingToMembers,
     router_client::RouterClient,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -30,6 +29,7 @@ use super::{
         control_from_wire, control_to_wire, delivery_from_wire, outcome_from_wire, signal_from_wire, typing_to_wire,
     },
     gather::{Bounds, Gather, Refused},
+    unanswered::Unanswered,
 };
 use crate::{Control, Inbox, Outcome, RouterLink, TypingRequest};
 
@@ -37,8 +37,8 @@ use crate::{Control, Inbox, Outcome, RouterLink, TypingRequest};
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a sender waits when a link is full or no router is there.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// After so long nobody waits for an outcome any more.
-const UNANSWERED_FOR: Duration = Duration::from_secs(60);
+/// How often commands are looked for that are late.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a typing request or of what is told of credentials, about.
 const SMALL_BYTES: usize = 128;
 
@@ -49,7 +49,7 @@ pub struct RouterLinks {
     local: Option<Arc<dyn RouterLink>>,
     inbox: OnceLock<Arc<dyn Inbox>>,
     links: RwLock<Vec<Arc<Link>>>,
-    unanswered: Unanswered,
+    unanswered: Mutex<Unanswered>,
     ready: watch::Sender<usize>,
 }
 
@@ -68,7 +68,7 @@ enum Item {
 impl RouterLinks {
     /// The links of a node, none of them open yet.
     pub fn new(node: GatewayId, local: Option<Arc<dyn RouterLink>>) -> Arc<Self> {
-        let (inbox, links, unanswered) = (OnceLock::new(), RwLock::default(), Unanswered::default());
+        let (inbox, links, unanswered) = Default::default();
         Arc::new(Self { node, local, inbox, links, unanswered, ready: watch::Sender::new(0) })
     }
 
@@ -76,11 +76,25 @@ impl RouterLinks {
     pub async fn run(self: Arc<Self>, peers: Peers, inbox: Arc<dyn Inbox>, shutdown: CancellationToken) {
         // A second call would change nothing: a node has one inbox.
         let _ = self.inbox.set(Arc::clone(&inbox));
+        let late = Arc::clone(&self).tell_late(Arc::clone(&inbox), shutdown.clone());
         let link = move |address, channel| {
             let (links, inbox) = (Arc::clone(&self), Arc::clone(&inbox));
             async move { links.run_link(address, channel, inbox.as_ref()).await }
         };
-        peers.keep(shutdown, link).await;
+        tokio::join!(peers.keep(shutdown, link), late);
+    }
+
+    /// Answers the commands that are not decided in time.
+    async fn tell_late(self: Arc<Self>, inbox: Arc<dyn Inbox>, shutdown: CancellationToken) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while shutdown.run_until_cancelled(look.tick()).await.is_some() {
+            let late = self.unanswered.lock().late(Instant::now());
+            if !late.is_empty() {
+                metrics::counter!("stonechat_rpc_commands_late_total").increment(late.len() as u64);
+                inbox.batch(Vec::new(), late);
+            }
+        }
     }
 
     /// How many routers take commands.
@@ -110,11 +124,11 @@ impl RouterLinks {
         drop(listed);
         let queued = link.out.drain().into_iter();
         let queued = queued.filter_map(|item| if let Item::Command(command) = item { command.origin } else { None });
-        let mut lost: Vec<Origin> = queued.inspect(|origin| self.unanswered.remove(origin)).collect();
+        let mut lost: Vec<Origin> = queued.inspect(|origin| self.unanswered.lock().remove(origin)).collect();
         if end.is_err() {
             // Which of them that router had taken, or was to tell the outcome of, nobody knows: all are to be
             // repeated, which does no harm.
-            lost.extend(self.unanswered.take_all());
+            lost.extend(self.unanswered.lock().take_all());
         }
         for origin in lost {
             let error = Error::unavailable("a router was lost").retry_after(RETRY_AFTER);
@@ -169,7 +183,7 @@ impl RouterLinks {
         let deliveries = frame.deliveries.into_iter().map(delivery_from_wire).collect::<Result<Vec<_>, _>>()?;
         let outcome = |outcome| outcome_from_wire(self.node.as_str(), outcome);
         let outcomes = frame.outcomes.into_iter().map(outcome).collect::<Result<Vec<_>, _>>()?;
-        outcomes.iter().for_each(|outcome| self.unanswered.remove(&outcome.origin));
+        self.settle(&outcomes);
         if !deliveries.is_empty() || !outcomes.is_empty() {
             inbox.batch(deliveries, outcomes);
         }
@@ -183,6 +197,13 @@ impl RouterLinks {
             inbox.unsure();
         }
         Ok(())
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) {
+        if !outcomes.is_empty() {
+            let (mut unanswered, now) = (self.unanswered.lock(), Instant::now());
+            outcomes.iter().for_each(|outcome| unanswered.settle(outcome, now));
+        }
     }
 
     fn unlist(&self, link: &Arc<Link>) {
@@ -212,35 +233,6 @@ impl RouterLinks {
 
     fn any(&self) -> Option<Arc<Link>> {
         self.links.read().first().cloned()
-    }
-}
-
-/// Commands that went to routers and whose outcomes have not come: session and id, and since when.
-#[derive(Default)]
-struct Unanswered(Mutex<HashMap<(u64, u64), (Origin, Instant)>>);
-
-impl Unanswered {
-    /// Adds a command; `false` when there are too many.
-    fn add(&self, origin: Option<&Origin>) -> bool {
-        let Some(origin) = origin else { return true };
-        let mut all = self.0.lock();
-        if all.len() >= limits::LINK_COMMANDS_UNANSWERED {
-            // Some outcomes never come: they were on their way when a router was lost.
-            all.retain(|_, (_, since)| since.elapsed() < UNANSWERED_FOR);
-            if all.len() >= limits::LINK_COMMANDS_UNANSWERED {
-                return false;
-            }
-        }
-        all.insert((origin.session, origin.id), (origin.clone(), Instant::now()));
-        true
-    }
-
-    fn remove(&self, origin: &Origin) {
-        self.0.lock().remove(&(origin.session, origin.id));
-    }
-
-    fn take_all(&self) -> Vec<Origin> {
-        self.0.lock().drain().map(|(_, (origin, _))| origin).collect()
     }
 }
 
@@ -284,20 +276,23 @@ impl RouterLink for RouterLinks {
         if let Some(local) = &self.local {
             return local.submit(command).await;
         }
-        let mut command = command;
+        let (mut command, mut is_waited_for) = (command, false);
         loop {
             let Some(link) = self.link_of(&command) else {
+                command.origin.iter().for_each(|origin| self.unanswered.lock().remove(origin));
                 return Err(Error::unavailable("no router can be reached").retry_after(RETRY_AFTER));
             };
             let size = command.encoded_len();
             let again = command.clone();
-            if !self.unanswered.add(command.origin.as_ref()) {
-                return Err(Error::unavailable("too many commands are not answered").retry_after(RETRY_AFTER));
+            if !is_waited_for {
+                let added = self.unanswered.lock().add(&command, Instant::now());
+                added.inspect_err(|_| metrics::counter!("stonechat_rpc_commands_shed_total").increment(1))?;
+                is_waited_for = true;
             }
             match link.out.push(Item::Command(Box::new(command)), size) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full) => {
-                    again.origin.iter().for_each(|origin| self.unanswered.remove(origin));
+                    again.origin.iter().for_each(|origin| self.unanswered.lock().remove(origin));
                     return Err(Error::unavailable("too many commands wait").retry_after(RETRY_AFTER));
                 }
                 // Lost just now, and no longer among the links in a moment.

@@ -14,12 +14,13 @@ mod presence;
 mod presence_server;
 mod serving;
 mod storage;
+mod unanswered;
 
 pub use link_server::LinkServer;
 pub use links::RouterLinks;
 pub use peers::Peers;
 pub use presence::RemotePresence;
-pub use presence_server::PresenceServer;
+pub use presence_server::{PresenceServer, Sharing};
 pub use storage::{RemoteRows, StorageServer};
 
 /// The largest frame between roles.

@@ -132,7 +132,12 @@ impl Presence for RemotePresence {
         let attaching = async {
             let mut frames = client.attach(request).await.map_err(lost)?.into_inner();
             // The first frame says that the gateway is registered.
-            frames.message().await.map_err(lost)?.ok_or_else(|| Error::unavailable("presence ends"))?;
+            let first = frames.message().await.map_err(lost)?.ok_or_else(|| Error::unavailable("presence ends"))?;
+            if first.unshared && *self.caller.ready().borrow() > 1 {
+                let reason = "presence is kept in the memory of each of several processes; there may be one, or \
+                              presence.backend is to be redis";
+                return Err(Error::unavailable(reason));
+            }
             Ok(frames)
         };
         let late = |_| Error::unavailable("presence did not reply in time");

@@ -35,17 +35,28 @@ const SEARCHED_USERS: usize = 16;
 pub struct PresenceServer {
     serving: Serving,
     presence: Arc<dyn Presence>,
+    sharing: Sharing,
     drain: CancellationToken,
+}
+
+/// Who knows what a presence process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Every presence process of the cluster: there may be several.
+    All,
+    /// This one only: gateways take it for a mistake when there is another one.
+    Alone,
 }
 
 impl PresenceServer {
     /// Serves this presence; after `drain` callers and gateways are told to go elsewhere.
     pub fn service(
         presence: Arc<dyn Presence>,
+        sharing: Sharing,
         drain: CancellationToken,
     ) -> presence_server::PresenceServer<impl presence_server::Presence> {
         let serving = Serving::new("presence", Arc::new(Backend(Arc::clone(&presence))), drain.clone());
-        let server = presence_server::PresenceServer::new(Self { serving, presence, drain });
+        let server = presence_server::PresenceServer::new(Self { serving, presence, sharing, drain });
         server.max_decoding_message_size(FRAME_BYTES).max_encoding_message_size(FRAME_BYTES)
     }
 }
@@ -66,10 +77,15 @@ impl presence_server::Presence for PresenceServer {
         // The first frame, before any signal.
         let _ = out.push(None, 0);
         self.presence.attach(&gateway, Arc::new(Attached(Arc::clone(&out)))).await?;
-        let frames = futures::stream::unfold(Told(out), |told| async {
+        let unshared = self.sharing == Sharing::Alone;
+        let frames = futures::stream::unfold(Told(out), move |told| async move {
             let items = told.0.take(limits::PEER_GATHER_BYTES).await?;
             let mut frame = AttachFrame::default();
-            for item in items.into_iter().flatten() {
+            for item in items {
+                let Some(item) = item else {
+                    frame.unshared = unshared;
+                    continue;
+                };
                 match item {
                     Item::Signal(signal) => frame.signals.push(signal),
                     Item::Unsure => frame.unsure = true,

@@ -84,9 +84,7 @@ impl Opening<'_> {
             return Ok(rows);
         }
         let rows = open_rows(self.config).await?;
-        if !self.roles.are_all() {
-            readiness::probe(self.health.part("rows"), Arc::clone(&rows), self.end.clone());
-        }
+        readiness::probe(self.health.part("rows"), Arc::clone(&rows), self.end.clone());
         Ok(rows)
     }
 

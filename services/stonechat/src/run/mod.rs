@@ -12,7 +12,7 @@ mod settings;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use stonechat_config::{Config, LogBackend, LogFormat, RowsBackend};
+use stonechat_config::{Config, LogBackend, LogFormat, PresenceBackend, RowsBackend};
 use stonechat_lifecycle::{Health, Shutdown};
 use stonechat_telemetry::Settings;
 use tokio::net::TcpListener;
@@ -166,6 +166,12 @@ fn check_roles(config: &Config, roles: &Roles) -> Result<(), RunError> {
     if needs_rows && cluster.storage.is_empty() {
         return refused("cluster.storage: a process without storage needs the addresses of those with it");
     }
+    let is_one_of_several = roles.has(Role::Presence) && cluster.presence.len() > 1;
+    if is_one_of_several && config.presence.backend == PresenceBackend::Memory {
+        return refused(
+            "presence.backend: memory is kept by one process, and cluster.presence names several; they need redis",
+        );
+    }
     let needs_presence = !roles.has(Role::Presence) && *roles != Roles::new(&[Role::Storage]);
     if needs_presence && cluster.presence.is_empty() {
         return refused("cluster.presence: a process without presence needs the addresses of those with it");
@@ -198,4 +204,25 @@ fn announce(demo: &Demo, bound: SocketAddr, json: bool) -> Result<(), RunError> 
 /// The configured time for draining.
 fn drain_time(config: &Config) -> Duration {
     Duration::from_secs(config.server.drain_s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presence_in_memory_is_refused_as_one_of_several() {
+        let roles = Roles::new(&[Role::Presence]);
+        let mut config = Config::default();
+        config.cluster.storage = vec!["127.0.0.1:1".to_owned()];
+        let mut refused = |backend, presence: &[&str]| {
+            config.presence.backend = backend;
+            config.cluster.presence = presence.iter().map(|&it| it.to_owned()).collect();
+            check_roles(&config, &roles).err().map(|error| error.to_string())
+        };
+        let several = ["127.0.0.1:2", "127.0.0.1:3"];
+        assert!(refused(PresenceBackend::Memory, &several).is_some_and(|why| why.starts_with("presence.backend")));
+        assert_eq!(refused(PresenceBackend::Memory, &several[..1]), None);
+        assert_eq!(refused(PresenceBackend::Redis, &several), None);
+    }
 }

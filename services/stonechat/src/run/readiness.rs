@@ -26,7 +26,7 @@ pub fn follow(part: Readiness, mut reached: watch::Receiver<usize>, end: Cancell
     }));
 }
 
-/// A part is ready while the rows answer.
+/// A part is ready while the rows answer and can be written.
 pub fn probe(part: Readiness, rows: Arc<dyn Rows>, end: CancellationToken) {
     tokio::spawn(end.run_until_cancelled_owned(async move {
         let mut every = tokio::time::interval(PROBE_EVERY);
@@ -34,7 +34,7 @@ pub fn probe(part: Readiness, rows: Arc<dyn Rows>, end: CancellationToken) {
             every.tick().await;
             let key = [tables::counter(PROBED)];
             let answered = tokio::time::timeout(PROBE_TIMEOUT, rows.get(&key)).await;
-            part.set(matches!(answered, Ok(Ok(_))));
+            part.set(matches!(answered, Ok(Ok(_))) && !rows.has_failed());
         }
     }));
 }

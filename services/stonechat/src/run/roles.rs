@@ -5,7 +5,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use axum::Router;
 use stonechat_api::ApiConfig;
 use stonechat_auth::Verifier;
-use stonechat_config::Config;
+use stonechat_config::{Config, PresenceBackend};
 use stonechat_gateway::{Gateway, GatewayConfig};
 use stonechat_lifecycle::{Health, Readiness, ServeLimits, Shutdown, serve};
 use stonechat_model::GatewayId;
@@ -13,7 +13,7 @@ use stonechat_operations::{Gate, GateConfig};
 use stonechat_router::RouterService;
 use stonechat_rpc::{
     CommandCaller, Control, Inbox, Inboxes, RouterLink,
-    remote::{LinkServer, PresenceServer, RouterLinks, StorageServer},
+    remote::{LinkServer, PresenceServer, RouterLinks, Sharing, StorageServer},
 };
 use stonechat_telemetry::Metrics;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -157,7 +157,11 @@ impl Starting<'_> {
             serves = true;
         }
         if self.roles.has(Role::Presence) {
-            routes.add_service(PresenceServer::service(Arc::clone(&self.backends.presence), goodbye.clone()));
+            let sharing = match self.config.presence.backend {
+                PresenceBackend::Memory => Sharing::Alone,
+                PresenceBackend::Redis => Sharing::All,
+            };
+            routes.add_service(PresenceServer::service(Arc::clone(&self.backends.presence), sharing, goodbye.clone()));
             serves = true;
         }
         serves.then(|| routes.routes().into_axum_router())
