@@ -83,15 +83,21 @@ bench: ## Speed and size of the embedded mode, as a table; BENCH_ARGS=--json as 
 	ulimit -n "$$(ulimit -Hn)" && $(RUN) --package stonechat -- bench all --spawn --seconds $(BENCH_SECONDS) $(BENCH_ARGS)
 
 .PHONY: chaos
-chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE sends/s
+chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE sends/s; and a full disk
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
 	$(RUN) --package stonechat-chaos -- --seconds $(CHAOS_SECONDS) --kills $(CHAOS_KILLS) \
 		--users $(CHAOS_USERS) --rate $(CHAOS_RATE)
+	$(RUN) --package stonechat-chaos -- --full-disk --seconds 12 --kills 2 --users 20 --rate 100
 
 .PHONY: chaos-cluster
 chaos-cluster: backends ## A storm over a cluster, ten minutes of all that may happen; CHAOS_CLUSTER_ARGS=--help for more
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
 	$(RUN) --package stonechat-cluster-tests --bin chaos-cluster -- $(CHAOS_CLUSTER_ARGS)
+
+.PHONY: rolling-cluster
+rolling-cluster: backends ## Every process of a cluster restarted under load, in order: who notices what
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
+	$(RUN) --package stonechat-cluster-tests --bin chaos-cluster -- --faults rolling --every 12 $(CHAOS_CLUSTER_ARGS)
 
 .PHONY: cluster
 cluster: backends ## A cluster on loopback: real Kafka, Cassandra and Redis, every role; CLUSTER_ARGS=--help for more

@@ -222,6 +222,11 @@ impl Server {
         Ok(())
     }
 
+    /// Has another program of the same arguments be started from the next time on, as an upgrade does.
+    pub fn replace(&mut self, program: &Path) {
+        self.program.program = program.to_owned();
+    }
+
     /// What was started.
     pub fn program(&self) -> &Program {
         &self.program

@@ -62,6 +62,8 @@ impl Kind {
 pub struct Plan {
     /// The program, with the feature `cluster`.
     pub program: PathBuf,
+    /// What the processes are at first, when they are to be upgraded to `program`.
+    pub upgraded_from: Option<PathBuf>,
     /// Gateways.
     pub gateways: usize,
     /// Routers.
@@ -85,6 +87,7 @@ impl Plan {
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
+            upgraded_from: None,
             gateways: 2,
             routers: 2,
             storages: 2,
@@ -122,8 +125,13 @@ pub struct Detour {
 }
 
 /// Between which roles there are detours.
-const DETOURS: [(Kind, Kind); 3] =
-    [(Kind::Gateway, Kind::Router), (Kind::Router, Kind::Storage), (Kind::Router, Kind::Presence)];
+const DETOURS: [(Kind, Kind); 5] = [
+    (Kind::Gateway, Kind::Router),
+    (Kind::Router, Kind::Storage),
+    (Kind::Gateway, Kind::Storage),
+    (Kind::Api, Kind::Storage),
+    (Kind::Router, Kind::Presence),
+];
 
 /// Processes of every role, and their backends.
 #[derive(Debug)]
@@ -270,7 +278,8 @@ impl Cluster {
         let addresses = Addresses::new(plan)?;
         let operator_key = operator_key();
         let settings = settings(plan, &backends, &addresses, &operator_key);
-        prepare(&plan.program, folder.path(), &settings)?;
+        let program = plan.upgraded_from.as_ref().unwrap_or(&plan.program);
+        prepare(program, folder.path(), &settings)?;
         let detours = if plan.detours { addresses.detours().await? } else { Vec::new() };
         let mut processes = Vec::new();
         for (kind, of_kind) in &addresses.of {
@@ -278,7 +287,7 @@ impl Cluster {
                 let named = (*kind, index);
                 let mut settings = settings.clone();
                 settings.extend(detoured(named, &detours));
-                processes.push(Process::start(named, *addresses, &plan.program, folder.path(), settings)?);
+                processes.push(Process::start(named, *addresses, program, folder.path(), settings)?);
             }
         }
         for process in &mut processes {

@@ -3,17 +3,12 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use stonechat_backends::server::{BackendError, Program, Server};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use stonechat_chaos::probe::get;
 
 use crate::Kind;
 
 /// How long a process may take to be ready on a busy machine.
 const READY: Duration = Duration::from_secs(60);
-/// How long a process may take to answer whether it is ready.
-const ASK: Duration = Duration::from_secs(2);
 
 /// A process of a role.
 #[derive(Debug)]
@@ -77,12 +72,5 @@ impl Process {
 }
 
 async fn is_ready(address: SocketAddr) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).await?;
-        Ok::<_, std::io::Error>(head.ends_with(b" 200"))
-    };
-    matches!(tokio::time::timeout(ASK, ask).await, Ok(Ok(true)))
+    get(address, "/readyz").await.is_some()
 }

@@ -17,10 +17,14 @@ pub enum Fault {
     Kill(Vec<Named>),
     /// SIGTERM; the process ends in its time and another one starts.
     Restart(Named),
+    /// The same, and the other one is of the new version.
+    Upgrade(Named),
     /// SIGSTOP for so long, then SIGCONT.
     Pause(Named, Duration),
     /// The network from one role's processes to another's is like this for so long.
     Network(Kind, Kind, Network, Duration),
+    /// Every answer of storage, to whomever, comes so much later for so long.
+    SlowStorage(Duration, Duration),
     /// `kill -9` of one of Kafka's brokers.
     KillBroker(usize),
     /// All brokers are killed, and start again.
@@ -57,6 +61,10 @@ impl fmt::Display for Fault {
                 write!(f, "kill -9 {}", processes.iter().map(name).collect::<Vec<_>>().join(" and "))
             }
             Self::Restart(process) => write!(f, "restart {}", name(process)),
+            Self::Upgrade(process) => write!(f, "upgrade {}", name(process)),
+            Self::SlowStorage(by, time) => {
+                write!(f, "answers of storage {} ms late {} s", by.as_millis(), time.as_secs())
+            }
             Self::Pause(process, time) => write!(f, "SIGSTOP {} {} s", name(process), time.as_secs()),
             Self::Network(from, to, network, time) => {
                 let what = match network {
@@ -79,6 +87,7 @@ impl fmt::Display for Fault {
     }
 }
 
+const MOMENT: Duration = Duration::from_secs(2);
 const SHORT: Duration = Duration::from_secs(6);
 /// Longer than a router's session in its group.
 const LONG: Duration = Duration::from_secs(13);
@@ -120,15 +129,29 @@ pub fn every_fault(seed: u64, brokers: usize) -> Vec<Fault> {
     faults
 }
 
+impl Fault {
+    /// Whether processes of ours go on through it: then they are the same ones afterwards.
+    pub fn spares_processes(&self) -> bool {
+        !matches!(self, Self::Kill(_) | Self::Restart(_) | Self::Upgrade(_))
+    }
+
+    /// Whether it ends sessions of a gateway, in order.
+    pub fn renews_gateway(&self) -> bool {
+        matches!(self, Self::Restart((Kind::Gateway, _)) | Self::Upgrade((Kind::Gateway, _)))
+    }
+}
+
 /// A few that are different in kind, for a look in short.
 pub fn few_faults() -> Vec<Fault> {
     vec![
         Fault::Kill(vec![(Kind::Router, 0)]),
         Fault::Kill(vec![(Kind::Gateway, 0)]),
         Fault::EmptyRedis,
-        Fault::Network(Kind::Gateway, Kind::Router, Network::Cut, Duration::from_secs(2)),
+        Fault::Network(Kind::Gateway, Kind::Router, Network::Cut, MOMENT),
         Fault::Kill(vec![(Kind::Storage, 0), (Kind::Presence, 0)]),
         Fault::Restart((Kind::Router, 1)),
+        Fault::PauseBackend(Backend::Kafka, MOMENT),
+        Fault::PauseBackend(Backend::Cassandra, MOMENT),
     ]
 }
 
@@ -136,6 +159,17 @@ pub fn few_faults() -> Vec<Fault> {
 pub fn rolling(counts: impl Fn(Kind) -> usize) -> Vec<Fault> {
     let of_kind = |kind| (0..counts(kind)).map(move |index| Fault::Restart((kind, index)));
     Kind::ALL.into_iter().flat_map(of_kind).collect()
+}
+
+/// Every process is replaced by one of the new version, one after the other, in the order in which they are to be.
+pub fn upgrade(counts: impl Fn(Kind) -> usize) -> Vec<Fault> {
+    let of_kind = |kind| (0..counts(kind)).map(move |index| Fault::Upgrade((kind, index)));
+    Kind::ALL.into_iter().flat_map(of_kind).collect()
+}
+
+/// Storage answers late.
+pub fn slow_storage(time: Duration) -> Vec<Fault> {
+    vec![Fault::SlowStorage(LATE, time)]
 }
 
 /// Each backend stands still for so long.

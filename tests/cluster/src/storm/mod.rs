@@ -1,9 +1,11 @@
 //! A cluster as the world of a storm.
 
 mod faults;
+mod watch;
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -16,7 +18,8 @@ use stonechat_chaos::{ClientLink, Link, World, WorldError};
 use stonechat_model::UserId;
 
 use crate::{Cluster, ClusterError, Demo, Kind, Plan};
-pub use faults::{Backend, Fault, Named, backends_away, every_fault, few_faults, rolling};
+pub use faults::{Backend, Fault, Named, backends_away, every_fault, few_faults, rolling, slow_storage, upgrade};
+pub use watch::{Memory, Probes, Seen, Watch};
 
 /// How long a process may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(40);
@@ -28,6 +31,8 @@ pub struct ClusterWorld {
     balancer: Proxy,
     faults: VecDeque<Fault>,
     last: Option<Fault>,
+    /// The new version, for upgrades.
+    program: PathBuf,
     started: Instant,
 }
 
@@ -37,10 +42,19 @@ impl ClusterWorld {
     /// # Errors
     /// It does not start.
     pub async fn start(plan: &Plan, faults: Vec<Fault>) -> Result<Self, ClusterError> {
+        let program = plan.program.clone();
         let cluster = Cluster::start(plan).await?;
         let demo = cluster.demo().await?;
         let balancer = Proxy::start(cluster.gateways()).await?;
-        Ok(Self { cluster, demo, balancer, faults: faults.into(), last: None, started: Instant::now() })
+        Ok(Self { cluster, demo, balancer, faults: faults.into(), last: None, program, started: Instant::now() })
+    }
+
+    /// Begins to look at memory, and at what senders are told.
+    ///
+    /// # Errors
+    /// The api does not answer.
+    pub async fn watch(&self) -> Result<Watch, ClusterError> {
+        Watch::begin(&self.cluster, &self.demo).await
     }
 
     /// The cluster.
@@ -54,6 +68,10 @@ impl ClusterWorld {
         }
     }
 
+    fn set_storage(&self, network: Network) {
+        [Kind::Router, Kind::Gateway, Kind::Api].into_iter().for_each(|from| self.set(from, Kind::Storage, network));
+    }
+
     async fn strike(&mut self, fault: &Fault) -> Result<(), BackendError> {
         match fault {
             Fault::Kill(processes) => {
@@ -61,7 +79,7 @@ impl ClusterWorld {
                     self.cluster.process(*process)?.server().kill();
                 }
             }
-            Fault::Restart(named) => {
+            Fault::Restart(named) | Fault::Upgrade(named) => {
                 let mut others = self.cluster.gateways();
                 let process = self.cluster.process(*named)?;
                 // Whoever balances looks at readiness, which ends as the drain begins.
@@ -82,6 +100,12 @@ impl ClusterWorld {
             Fault::Network(from, to, network, time) => {
                 self.set(*from, *to, *network);
                 tokio::time::sleep(*time).await;
+            }
+            Fault::SlowStorage(by, time) => {
+                // Half of it on the way there, and half on the way back.
+                self.set_storage(Network::Delay(*by / 2));
+                tokio::time::sleep(*time).await;
+                self.set_storage(Network::Pass);
             }
             Fault::KillBroker(broker) => self.cluster.backends.kafka.kill(*broker),
             Fault::RestartBrokers => {
@@ -125,6 +149,12 @@ impl ClusterWorld {
                 }
             }
             Some(Fault::Restart(process)) => self.cluster.process(process)?.server().restart()?,
+            Some(Fault::Upgrade(process)) => {
+                let program = self.program.clone();
+                let server = self.cluster.process(process)?.server();
+                server.replace(&program);
+                server.restart()?;
+            }
             Some(Fault::Network(from, to, ..)) => self.set(from, to, Network::Pass),
             Some(Fault::KillBroker(broker)) => self.cluster.backends.kafka.restart(broker)?,
             Some(Fault::RestartBrokers) => {
@@ -137,7 +167,7 @@ impl ClusterWorld {
                 }
             }
             Some(Fault::RestartRedis) => self.cluster.backends.redis.restart(0)?,
-            Some(Fault::Pause(..) | Fault::EmptyRedis | Fault::PauseBackend(..)) | None => {}
+            Some(Fault::Pause(..) | Fault::EmptyRedis | Fault::PauseBackend(..) | Fault::SlowStorage(..)) | None => {}
         }
         Ok(())
     }
