@@ -58,7 +58,15 @@ fn json_shape(descriptors: &FileDescriptorSet) -> Vec<(String, String)> {
     {
         shape.extend(message_shape(message, LEAVE_OUT));
     }
-    for path in ["Event.body", "Action.kind", "ClientFrame.kind", "ServerFrame.kind", "Signal.kind", "Command.action"] {
+    for path in [
+        "Event.body",
+        "Action.kind",
+        "ClientFrame.kind",
+        "ServerFrame.kind",
+        "Signal.kind",
+        "Command.action",
+        "DataItem.item",
+    ] {
         shape.push((path.to_owned(), "#[serde(flatten)]".to_owned()));
     }
     for path in shape::DOCUMENTS {

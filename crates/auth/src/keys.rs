@@ -50,7 +50,7 @@ impl Keys {
 
     /// Makes a tenant.
     pub async fn create_tenant(&self, tenant: &TenantId, name: &str, now_us: TimeUs) -> Result<TenantRow, Error> {
-        let row = TenantRow { name: name.to_owned(), created_us: now_us, suspended: false };
+        let row = TenantRow { name: name.to_owned(), created_us: now_us, ..TenantRow::default() };
         if self.set(tables::tenant(tenant), row.encode_to_vec(), None).await? {
             return Ok(row);
         }
@@ -59,11 +59,35 @@ impl Keys {
 
     /// A tenant.
     pub async fn tenant(&self, tenant: &TenantId) -> Result<TenantRow, Error> {
-        let row = self.read(tables::tenant(tenant)).await?.ok_or_else(|| Error::not_found("tenant"))?;
-        TenantRow::decode(row.value).map_err(corrupt)
+        let unknown = || Error::not_found("tenant");
+        let row = self.read(tables::tenant(tenant)).await?.ok_or_else(unknown)?;
+        let row = TenantRow::decode(row.value).map_err(corrupt)?;
+        if row.deleted_us == 0 { Ok(row) } else { Err(unknown()) }
     }
 
-    /// A page of tenants from one on, in the order of their ids.
+    /// Says that a tenant is deleted: its credentials are refused from now on, and its id is never used again. Whoever
+    /// calls tells the nodes, and deletes what it has.
+    pub async fn delete_tenant(&self, tenant: &TenantId, now_us: TimeUs) -> Result<(), Error> {
+        loop {
+            let row = self.read(tables::tenant(tenant)).await?.ok_or_else(|| Error::not_found("tenant"))?;
+            let version = row.version;
+            let present = TenantRow::decode(row.value).map_err(corrupt)?;
+            if present.deleted_us > 0 {
+                return Ok(());
+            }
+            let deleted = TenantRow {
+                created_us: present.created_us,
+                suspended: true,
+                deleted_us: now_us,
+                ..TenantRow::default()
+            };
+            if self.set(tables::tenant(tenant), deleted.encode_to_vec(), Some(version)).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A page of tenants from one on, those that were deleted among them, in the order of their ids.
     pub async fn tenants(&self, from: Option<&str>, limit: usize) -> Result<Vec<(TenantId, TenantRow)>, Error> {
         let rows = self.rows.range(tables::tenants(from, limit)).await.map_err(unavailable)?;
         let tenant = |row: Row| {

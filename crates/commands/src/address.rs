@@ -24,6 +24,7 @@ pub(crate) fn to_conversation(request: CommandRequest) -> Result<CommandRecord, 
         client_id: client_id.to_string(),
         origin: None,
         traceparent,
+        imported: None,
         body: Some(command_record::Body::Action(action)),
     })
 }

@@ -16,10 +16,11 @@ use crate::text::{check_body, check_json, check_length, check_plain};
 pub(crate) fn action(kind: &action::Kind) -> Result<(), Error> {
     use action::Kind;
     match kind {
-        Kind::Send(content) => message(content),
+        Kind::Send(content) => something(content).and_then(|()| message(content)),
         Kind::Edit(edit) => {
             target(edit.target)?;
-            message(edit.content.as_ref().ok_or_else(|| Error::invalid("content is missing"))?)
+            let content = edit.content.as_ref().ok_or_else(|| Error::invalid("content is missing"))?;
+            something(content).and_then(|()| message(content))
         }
         Kind::Recall(it) => target(it.target),
         Kind::React(it) => target(it.target).and_then(|()| emoji(&it.emoji)),
@@ -85,10 +86,15 @@ fn users(what: &'static str, users: &[String]) -> Result<(), Error> {
     users.iter().try_for_each(|text| user(what, text))
 }
 
-fn message(content: &Message) -> Result<(), Error> {
+fn something(content: &Message) -> Result<(), Error> {
     if content.text.is_empty() && content.attachments.is_empty() && content.custom.is_none() {
         return Err(Error::invalid("message is empty"));
     }
+    Ok(())
+}
+
+/// Checks what a message says; that it says something is another question.
+pub(crate) fn message(content: &Message) -> Result<(), Error> {
     check_body("text", &content.text, limits::TEXT_BYTES)?;
     at_most("mentions", content.mentions.len(), limits::MENTIONS)?;
     content.mentions.iter().try_for_each(|text| user("mentions", text))?;

@@ -3,6 +3,7 @@
 
 mod address;
 mod check;
+mod imported;
 mod text;
 
 use stonechat_errors::Error;
@@ -13,7 +14,8 @@ use stonechat_proto::{
 };
 use stonechat_views::Views;
 
-pub use text::{check_depth, check_plain};
+pub use imported::imported_event;
+pub use text::{check_body, check_depth, check_plain};
 
 /// A caller's wish.
 #[derive(Debug, Clone)]

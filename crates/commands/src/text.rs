@@ -27,7 +27,7 @@ pub fn check_plain(what: &'static str, text: &str, max: usize) -> Result<(), Err
 }
 
 /// Checks a text of one's own, such as a message: any Unicode but NUL.
-pub(crate) fn check_body(what: &'static str, text: &str, max: usize) -> Result<(), Error> {
+pub fn check_body(what: &'static str, text: &str, max: usize) -> Result<(), Error> {
     check_length(what, text, max)?;
     if text.contains('\0') {
         return Err(Error::invalid(format!("{what} holds NUL")));

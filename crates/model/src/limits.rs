@@ -58,6 +58,15 @@ limits! {
     GROUP_MEMBERS: u32 = 500, "members", "Members of a group; beyond it the group is upgraded to a channel first.";
     CHANNEL_MEMBERS: u32 = 1_000_000, "members", "Members of a channel.";
     MEMBERS_PER_COMMAND: usize = 100, "users", "Users that one command creates with, adds or removes.";
+    BULK_MEMBERS: usize = 100_000, "users", "Users that one request adds to a channel; they are added in commands of MEMBERS_PER_COMMAND.";
+    BULK_USERS: usize = 1_000, "users", "Users that one request creates.";
+    ERASE_EVENTS: usize = 500, "events", "Events that one command erases; a user is erased from a conversation by as many commands as it takes.";
+    IMPORT_LINE_BYTES: usize = 131_072, "bytes", "A line of an import; a longer one is too large.";
+    IMPORT_CONVERSATIONS: usize = 200_000, "conversations", "Conversations of one import whose lines do not say their seqs.";
+    IMPORT_BATCH: usize = 2_048, "lines", "Lines of an import that are on their way to the rows at once.";
+    UNREAD_EVENTS: usize = 100, "events", "Events behind a read mark that are counted for one conversation; beyond them the count says that there is more.";
+    UNREAD_CONVERSATIONS: usize = 1_000, "conversations", "Conversations whose unread messages are counted at once.";
+    EXPORT_PAGE: usize = 1_000, "rows", "Rows that an export reads at once.";
     CLIENT_ID_TTL_S: u64 = 3 * 86_400, "seconds", "How long a client id is remembered: the same command gives the same answer.";
     CLIENT_ID_AGE_S: u64 = 2 * 86_400, "seconds", "How old a client id's own time may be; an older one is refused.";
     CLIENT_ID_AHEAD_S: u64 = 86_400, "seconds", "How far in the future a client id's own time may be.";

@@ -20,6 +20,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use stonechat_model::limits;
 
+/// Rows of a partition that are deleted at once.
+const DELETED_AT_ONCE: usize = 1_000;
+
 /// A table: its name and key columns.
 #[derive(Debug)]
 pub struct Table {
@@ -173,4 +176,23 @@ pub trait Rows: Send + Sync + 'static {
 
     /// Deletes rows for good, whatever their version. Their keys are never written again.
     async fn delete(&self, keys: &[Key]) -> Result<(), RowsError>;
+
+    /// Deletes every row of a partition for good. Nothing is written there again.
+    async fn delete_partition(&self, table: &'static Table, partition: Vec<KeyPart>) -> Result<(), RowsError> {
+        loop {
+            let (from, until, reverse, limit) = (None, None, false, DELETED_AT_ONCE);
+            let page = self.range(Range { table, partition: partition.clone(), from, until, reverse, limit }).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<Key> = page.into_iter().map(|row| row.key).collect();
+            self.delete(&keys).await?;
+        }
+    }
+
+    /// Has what was replaced and deleted taken out of the store's files, too. It may take long and cost much; when it
+    /// returns it is done, or begun where another process does it. A store that forgets by itself does nothing.
+    async fn purge(&self) -> Result<(), RowsError> {
+        Ok(())
+    }
 }

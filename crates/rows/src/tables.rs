@@ -29,6 +29,10 @@ pub static EVENTS: Table = table("events", &[text("tenant"), text("log"), number
 pub static OVERLAYS: Table = table("overlays", &[text("tenant"), text("log"), number("bucket")], &[number("seq")]);
 /// The heads of logs. Value: `HeadRow`.
 pub static HEADS: Table = table("heads", &[text("tenant"), text("log")], &[]);
+/// A tenant's conversations. Value: `ConversationRow`. Spread over [`CONVERSATION_SHARDS`] partitions of a tenant.
+pub static CONVERSATIONS: Table = table("conversations", &[text("tenant"), number("shard")], &[text("conversation")]);
+/// The messages of conversations that are or were pinned. Value: `PinRow`.
+pub static PINS: Table = table("pins", &[text("tenant"), text("conversation")], &[number("seq")]);
 /// The members of conversations. Value: `MemberRow`.
 pub static MEMBERS: Table = table("members", &[text("tenant"), text("conversation")], &[text("user")]);
 /// Members' marks. Value: `MarkRow`; version: the sum of its seqs.
@@ -48,6 +52,8 @@ pub static TENANTS: Table = table("tenants", &[text("all")], &[text("tenant")]);
 pub static KEYS: Table = table("keys", &[text("key")], &[]);
 /// A tenant's keys. Value: `TenantKeyRow`; by compare-and-set.
 pub static TENANT_KEYS: Table = table("tenant_keys", &[text("tenant")], &[text("key")]);
+/// Work that outlives its request. Value: `JobRow`; by compare-and-set. One partition ("all").
+pub static JOBS: Table = table("jobs", &[text("all")], &[text("job")]);
 /// Numbers counted up. Value: `CounterRow`; by compare-and-set.
 pub static COUNTERS: Table = table("counters", &[text("name")], &[]);
 /// The embedded event stream. Value: `StreamRecord`; version: 0, written once; expires after [`limits::STREAM_TTL_S`].
@@ -72,10 +78,17 @@ pub static ALL: &[&Table] = &[
     &COUNTERS,
     &STREAM,
     &STREAM_POSITIONS,
+    &CONVERSATIONS,
+    &JOBS,
+    &PINS,
 ];
 
 /// How many partitions a tenant's users are spread over.
 pub const USER_SHARDS: u64 = 16;
+/// How many partitions a tenant's conversations are spread over.
+pub const CONVERSATION_SHARDS: u64 = 64;
+/// The one partition of the jobs.
+const ALL_JOBS: &str = "all";
 /// The one partition of the tenants.
 const ALL_TENANTS: &str = "all";
 
@@ -170,10 +183,54 @@ pub fn client_id(log: &LogKey, sender: &str, id: ClientId) -> Key {
     Key::new(&CLIENT_IDS, log_parts(log).into_iter().chain(rest))
 }
 
+/// The shard of an id; the same for ever, since rows are found by it.
+fn shard(id: &str, shards: u64) -> KeyPart {
+    let hash = id.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    KeyPart::Number(hash % shards)
+}
+
 /// The key of a user.
 pub fn user(tenant: &TenantId, user: &UserId) -> Key {
-    let shard = user.as_str().bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    Key::new(&USERS, [tenant.shared().into(), (shard % USER_SHARDS).into(), user.shared().into()])
+    Key::new(&USERS, [tenant.shared().into(), shard(user.as_str(), USER_SHARDS), user.shared().into()])
+}
+
+/// The key of a conversation in its tenant's list.
+pub fn conversation(tenant: &TenantId, id: &ConversationId) -> Key {
+    Key::new(&CONVERSATIONS, [tenant.shared().into(), shard(id.as_str(), CONVERSATION_SHARDS), id.shared().into()])
+}
+
+/// A page of the conversations in one of the [`CONVERSATION_SHARDS`] partitions, from a conversation on.
+pub fn conversations(tenant: &TenantId, shard: u64, from: Option<&str>, limit: usize) -> Range {
+    of_partition(&CONVERSATIONS, vec![tenant.shared().into(), shard.into()], from, limit)
+}
+
+/// The key of a message in its conversation's list of pinned ones.
+pub fn pin(tenant: &TenantId, conversation: &ConversationId, seq: u64) -> Key {
+    Key::new(&PINS, [tenant.shared().into(), conversation.shared().into(), seq.into()])
+}
+
+/// The messages of a conversation that are or were pinned, from a seq on.
+pub fn pins(tenant: &TenantId, conversation: &ConversationId, from: u64, limit: usize) -> Range {
+    let partition = vec![tenant.shared().into(), conversation.shared().into()];
+    Range { table: &PINS, partition, from: Some(vec![from.into()]), until: None, reverse: false, limit }
+}
+
+/// The key of a job: of a tenant, or of one of its users.
+pub fn job(tenant: &TenantId, user: Option<&UserId>) -> Key {
+    // No id holds a slash.
+    let name = format!("{tenant}/{}", user.map_or("", UserId::as_str));
+    Key::new(&JOBS, [ALL_JOBS.into(), name.as_str().into()])
+}
+
+/// A page of the jobs, from one on.
+pub fn jobs(from: Option<&str>, limit: usize) -> Range {
+    of_partition(&JOBS, vec![ALL_JOBS.into()], from, limit)
+}
+
+/// A page of a user's hidden messages of one conversation, from a seq on.
+pub fn hidden_page(tenant: &TenantId, user: &UserId, conversation: &ConversationId, limit: usize) -> Range {
+    let partition = vec![tenant.shared().into(), user.shared().into(), conversation.shared().into()];
+    of_partition(&HIDDEN, partition, None, limit)
 }
 
 /// A page of the users in one of the [`USER_SHARDS`] partitions, from a user on.

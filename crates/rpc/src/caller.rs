@@ -53,23 +53,42 @@ impl CommandCaller {
     /// Submits a command and waits for its outcome until the deadline; then it may or may not be done.
     pub async fn call_until(
         &self,
-        mut command: CommandRecord,
+        command: CommandRecord,
         deadline: impl Future<Output = ()> + Send,
     ) -> Result<Done, Error> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        command.origin = Some(Origin { node: self.node.to_string(), session: 0, id });
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(id, sender);
-        let _forget = Forget { waiting: &self.waiting, id };
-        let late = || Error::new(Code::DeadlineExceeded, "command was not decided in time");
-        let work = std::pin::pin!(async {
-            self.link.submit(command).await?;
-            receiver.await.unwrap_or_else(|_| Err(late()))
-        });
+        let work = std::pin::pin!(async { self.start(command).await?.outcome().await });
         match select(work, std::pin::pin!(deadline)).await {
             Either::Left((result, _)) => result,
             Either::Right(_) => Err(late()),
         }
+    }
+
+    /// Submits a command, after those that were submitted before it; its outcome is waited for later.
+    pub async fn start(&self, mut command: CommandRecord) -> Result<Started<'_>, Error> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        command.origin = Some(Origin { node: self.node.to_string(), session: 0, id });
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().insert(id, sender);
+        let started = Started { receiver, _forget: Forget { waiting: &self.waiting, id } };
+        self.link.submit(command).await?;
+        Ok(started)
+    }
+}
+
+fn late() -> Error {
+    Error::new(Code::DeadlineExceeded, "command was not decided in time")
+}
+
+/// A command that was submitted and whose outcome is to come. Whoever waits needs a deadline.
+pub struct Started<'a> {
+    receiver: oneshot::Receiver<Result<Done, Error>>,
+    _forget: Forget<'a>,
+}
+
+impl Started<'_> {
+    /// Waits for the outcome.
+    pub async fn outcome(self) -> Result<Done, Error> {
+        self.receiver.await.unwrap_or_else(|_| Err(late()))
     }
 }
 

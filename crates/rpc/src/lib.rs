@@ -9,6 +9,6 @@ mod link;
 mod presence;
 pub mod remote;
 
-pub use caller::CommandCaller;
+pub use caller::{CommandCaller, Started};
 pub use link::{Audience, Control, Delivery, Done, Inbox, Inboxes, Outcome, RouterLink, SignalDelivery, TypingRequest};
 pub use presence::{Presence, StatusUpdate, Target, TargetQuery};

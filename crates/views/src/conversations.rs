@@ -15,7 +15,7 @@ pub(crate) fn page_size(limit: usize) -> usize {
     if limit == 0 { limits::PAGE_CONVERSATIONS } else { limit.min(limits::PAGE_CONVERSATIONS) }
 }
 
-fn compose(
+pub(crate) fn compose(
     id: &ConversationId,
     head: HeadRow,
     reader: Option<&UserId>,

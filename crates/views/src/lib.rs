@@ -2,7 +2,12 @@
 
 mod conversations;
 mod history;
+mod listing;
 mod members;
+mod messages;
+mod unread;
+
+pub use unread::{Unread, UnreadOf};
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::operations;
 
 /// The OpenAPI document of this service's operations and those of others.
 pub(crate) fn openapi_document(others: &[&'static [Operation]]) -> serde_json::Value {
-    let own = std::iter::once(operations::all());
+    let own = std::iter::once(operations::every());
     let every: Vec<&'static Operation> = own.chain(others.iter().copied()).flatten().collect();
     openapi::document(&openapi::About { version: env!("CARGO_PKG_VERSION") }, &every)
 }

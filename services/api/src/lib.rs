@@ -7,36 +7,69 @@ mod documents;
 mod grpc;
 mod operations;
 mod service;
+mod tenant_data;
 
 pub use service::{ApiConfig, Dependencies};
+pub use tenant_data::Jobs;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::{
+    body::Body,
     extract::Request,
+    http::HeaderMap,
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
 use stonechat_errors::Error;
-use stonechat_operations::Operation;
+use stonechat_operations::{Backend, Call, Operation};
 use tracing::Instrument as _;
 
 /// REST and gRPC on one port. What it does not know is answered as an unknown path. `others` are the operations of the
 /// other services, which the documents show as well; those services serve them.
-pub fn router(config: ApiConfig, dependencies: Dependencies, others: &[&'static [Operation]]) -> axum::Router {
+///
+/// Somebody has to do the [`Jobs`] that come with it.
+pub fn router(
+    config: ApiConfig,
+    dependencies: Dependencies,
+    others: &[&'static [Operation]],
+) -> (axum::Router, Arc<Jobs>) {
     let gate = Arc::clone(&dependencies.gate);
+    let (data, transfer, jobs) = tenant_data::serve(&config, &dependencies);
     let service = Arc::new(service::Service::new(config, dependencies));
     let served = Arc::new(grpc::Served::new(service, Arc::clone(&gate)));
-    grpc::routes(&served)
-        .merge(stonechat_operations::routes(&gate, &served, operations::all()))
+    let app = grpc::routes(&served)
+        .merge(tenant_data::routes(&data, &transfer))
+        .merge(stonechat_operations::routes(&gate, &Arc::new(Rest { served, data, transfer }), operations::every()))
         .merge(documents::routes(others))
         .fallback(|| async { Error::not_found("path").into_response() })
-        .layer(middleware::from_fn(trace))
+        .layer(middleware::from_fn(trace));
+    (app, jobs)
+}
+
+/// What does every operation in its REST form. One for all, since the methods of one path belong to one router.
+struct Rest {
+    served: Arc<grpc::Served>,
+    data: Arc<tenant_data::Served>,
+    transfer: Arc<tenant_data::Transfer>,
+}
+
+#[async_trait]
+impl Backend for Rest {
+    async fn call(&self, call: Call) -> Result<Vec<u8>, Error> {
+        let is_data = operations::data().iter().any(|operation| operation.service == call.operation.service);
+        if is_data { self.data.call(call).await } else { self.served.call(call).await }
+    }
+
+    async fn raw(&self, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Error> {
+        self.transfer.raw(call, headers, body).await
+    }
 }
 
 /// Every operation of this service.
 pub fn operations() -> &'static [Operation] {
-    operations::all()
+    operations::every()
 }
 
 /// Begins a request's trace, or goes on with the caller's.

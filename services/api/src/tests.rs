@@ -41,6 +41,25 @@ fn every_example_is_what_its_operation_takes_and_gives() {
 }
 
 #[test]
+fn every_operation_on_data_has_an_example_and_is_described() {
+    let document = documents::openapi_document(&[]);
+    for operation in operations::data() {
+        let tried = crate::tenant_data::Served::check(operation);
+        assert_eq!(tried, Ok(()), "{} {:?} {}", operation.method, operation.http, operation.path);
+    }
+    for operation in operations::data().iter().chain(operations::transfer()) {
+        assert!(Contract::get().method(&operation.rpc()).is_some(), "{} is no RPC", operation.rpc());
+        let described = &document["paths"][operation.path][operation.http.lower()];
+        assert_eq!(described["operationId"], operation.method, "{} is not in the document", operation.rpc());
+    }
+    let services = ["DataService/", "DeletionService/", "TransferService/"];
+    for rpc in Contract::get().methods.keys().filter(|rpc| services.iter().any(|service| rpc.starts_with(service))) {
+        let mut all = operations::data().iter().chain(operations::transfer());
+        assert!(all.any(|operation| operation.rpc() == *rpc), "{rpc} has no REST form");
+    }
+}
+
+#[test]
 fn every_name_in_the_table_is_one_of_the_contract() {
     for operation in operations::all() {
         assert!(Contract::get().method(&operation.rpc()).is_some(), "{} is no RPC", operation.rpc());

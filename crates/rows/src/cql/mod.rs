@@ -304,4 +304,17 @@ impl Rows for CqlRows {
         let keys = keys.to_vec();
         self.call("delete", |store| async move { store.delete_all(&keys).await }).await
     }
+
+    async fn delete_partition(&self, table: &'static Table, partition: Vec<KeyPart>) -> Result<(), RowsError> {
+        let whole = Range { table, partition, from: None, until: None, reverse: false, limit: 1 };
+        whole.check()?;
+        // One tombstone for all rows, and none where there is no row.
+        self.call("delete_partition", move |store| async move {
+            if store.read_range(whole.clone()).await?.is_empty() {
+                return Ok(());
+            }
+            store.delete_whole(table, &whole.partition).await
+        })
+        .await
+    }
 }

@@ -21,6 +21,7 @@ pub(super) struct Statements {
     get: OnceCell<PreparedStatement>,
     get_some: OnceCell<PreparedStatement>,
     delete: OnceCell<PreparedStatement>,
+    delete_partition: OnceCell<PreparedStatement>,
     insert_new: OnceCell<PreparedStatement>,
     replace: OnceCell<PreparedStatement>,
     ranges: [OnceCell<PreparedStatement>; RANGES],
@@ -35,8 +36,8 @@ enum Kind {
 
 impl Statements {
     pub fn new(table: &'static Table) -> Self {
-        let (put, get, get_some, delete, insert_new, replace, ranges) = Default::default();
-        Self { table, put, get, get_some, delete, insert_new, replace, ranges }
+        let (put, get, get_some, delete, delete_partition, insert_new, replace, ranges) = Default::default();
+        Self { table, put, get, get_some, delete, delete_partition, insert_new, replace, ranges }
     }
 
     fn columns(&self) -> Vec<&'static str> {
@@ -84,6 +85,12 @@ impl Statements {
     pub async fn delete(&self, session: &Session) -> Result<&PreparedStatement, RowsError> {
         let text = || format!("DELETE FROM {} USING TIMESTAMP ? WHERE {}", self.table.name, self.where_key());
         prepared(session, &self.delete, Kind::Repeatable, text).await
+    }
+
+    /// Values: timestamp, partition.
+    pub async fn delete_partition(&self, session: &Session) -> Result<&PreparedStatement, RowsError> {
+        let text = || format!("DELETE FROM {} USING TIMESTAMP ? WHERE {}", self.table.name, self.where_partition());
+        prepared(session, &self.delete_partition, Kind::Repeatable, text).await
     }
 
     /// Values: key, value, version.

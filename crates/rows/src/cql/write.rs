@@ -13,7 +13,7 @@ use super::{
     Store, failed,
     values::{part_value, version_value},
 };
-use crate::{Key, KeyPart, Put, RowsError, tables};
+use crate::{Key, KeyPart, Put, RowsError, Table, tables};
 
 /// Bytes of one batch; Cassandra refuses batches of 50 KiB.
 const BATCH_BYTES: usize = 16 * 1024;
@@ -131,6 +131,14 @@ impl Store {
         let _permit = self.requests.acquire().await.map_err(failed)?;
         self.session.batch(&batch, rows).await.map_err(failed)?;
         Ok(())
+    }
+
+    pub(super) async fn delete_whole(&self, table: &'static Table, partition: &[KeyPart]) -> Result<(), RowsError> {
+        let timestamp = CqlValue::BigInt(now_us());
+        let values = std::iter::once(Ok(timestamp)).chain(partition.iter().map(part_value));
+        let values = values.collect::<Result<Vec<_>, _>>()?;
+        let statement = self.statements(table)?.delete_partition(&self.session).await?;
+        self.execute(statement, values).await.map(drop)
     }
 
     pub(super) async fn delete_all(&self, keys: &[Key]) -> Result<(), RowsError> {

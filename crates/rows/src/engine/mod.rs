@@ -5,6 +5,7 @@
 //! written or not, never a part of it.
 
 mod commit;
+mod purge;
 mod read;
 mod stored;
 mod versions;
@@ -64,6 +65,9 @@ impl Default for EmbeddedRowsConfig {
 pub struct EmbeddedRows {
     /// In the order of [`tables::ALL`].
     keyspaces: Vec<Keyspace>,
+    ceilings: Keyspace,
+    /// Held while files are written anew; one at a time.
+    purging: Arc<tokio::sync::Mutex<()>>,
     /// Taken when this is dropped, so that the writer ends.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<JoinHandle<()>>,
@@ -88,7 +92,7 @@ impl EmbeddedRows {
         let keyspaces: Vec<Keyspace> = tables::ALL.iter().map(open).collect::<Result<_, _>>().map_err(opening)?;
         let ceilings = database.keyspace(CEILINGS, KeyspaceCreateOptions::default).map_err(opening)?;
         let versions = Versions::load(&ceilings, &keyspaces)?;
-        let store = Store { database, tables: keyspaces.clone(), ceilings, versions };
+        let store = Store { database, tables: keyspaces.clone(), ceilings: ceilings.clone(), versions };
         let (requests, receiver) = mpsc::channel(config.write_queue);
         let has_failed = Arc::new(AtomicBool::new(false));
         let writer = Writer {
@@ -100,7 +104,24 @@ impl EmbeddedRows {
         let thread = std::thread::Builder::new().name("rows-writer".to_owned());
         let writer = thread.spawn(move || writer.run()).map_err(|e| unavailable(format!("start the writer: {e}")))?;
         let seed = RandomState::new().hash_one(0);
-        Ok(Arc::new(Self { keyspaces, requests: Some(requests), writer: Some(writer), has_failed, seed }))
+        let purging = Arc::default();
+        Ok(Arc::new(Self {
+            keyspaces,
+            ceilings,
+            purging,
+            requests: Some(requests),
+            writer: Some(writer),
+            has_failed,
+            seed,
+        }))
+    }
+
+    /// Looks at every row there is, whatever table it is in; for those who check that something is gone. Blocks.
+    pub fn scan(&self, mut look: impl FnMut(&Row)) -> Result<(), RowsError> {
+        for (table, keyspace) in tables::ALL.iter().zip(&self.keyspaces) {
+            read::scan(table, keyspace, &mut look)?;
+        }
+        Ok(())
     }
 
     async fn ask(&self, job: Job) -> Result<bool, RowsError> {
@@ -157,6 +178,17 @@ impl Rows for EmbeddedRows {
         let mut encoder = Encoder::new(self.seed);
         let keys = keys.iter().map(|key| StoredKey::of(key, &mut encoder)).collect::<Result<_, _>>()?;
         self.ask(Job::Delete(keys)).await.map(drop)
+    }
+
+    async fn purge(&self) -> Result<(), RowsError> {
+        let purging = Arc::clone(&self.purging).lock_owned().await;
+        let (keyspaces, ceilings) = (self.keyspaces.clone(), self.ceilings.clone());
+        let purge = move || {
+            let purged = purge::purge(&keyspaces, &ceilings);
+            drop(purging);
+            purged
+        };
+        tokio::task::spawn_blocking(purge).await.map_err(unavailable)?.map_err(unavailable)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     stored::{HASH_BYTES, Stored, encode_key, encode_partition, now_s, place},
     unavailable,
 };
-use crate::{Key, KeyPart, Range, Row, RowsError};
+use crate::{Key, KeyPart, Range, Row, RowsError, Table};
 
 /// Rows of a range that are read on the caller's task; the rest of a longer one is read on a thread for blocking work.
 const ROWS_AT_ONCE: usize = 512;
@@ -28,6 +28,19 @@ pub(super) fn get(keyspaces: &[Keyspace], keys: &[Key]) -> Result<Vec<Option<Row
         }
     };
     keys.iter().map(read).collect()
+}
+
+/// Looks at every row of a table.
+pub(super) fn scan(table: &'static Table, keyspace: &Keyspace, look: &mut impl FnMut(&Row)) -> Result<(), RowsError> {
+    let now_s = now_s();
+    for item in keyspace.iter() {
+        let (key, value) = item.into_inner().map_err(unavailable)?;
+        let key = || Key::decode(table, key.get(HASH_BYTES..).unwrap_or_default());
+        if let Some(row) = row(&value, now_s, key)? {
+            look(&row);
+        }
+    }
+    Ok(())
 }
 
 /// Reads a range.

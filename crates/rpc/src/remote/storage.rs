@@ -8,8 +8,8 @@ use prost::Message as _;
 use stonechat_errors::Error;
 use stonechat_model::limits;
 use stonechat_proto::internal::v1::{
-    CallFrame, CompareAndSetRow, DeleteRows, GetRows, RangeRows, ReplyFrame, RowFound, RowKey, RowPut, StorageReply,
-    StorageRequest, WriteRows, storage_client::StorageClient, storage_request::Kind, storage_server,
+    CallFrame, CompareAndSetRow, DeleteRows, GetRows, PurgeRows, RangeRows, ReplyFrame, RowFound, RowKey, RowPut,
+    StorageReply, StorageRequest, WriteRows, storage_client::StorageClient, storage_request::Kind, storage_server,
 };
 use stonechat_rows::{Key, KeyPart, Put, Range, Row, Rows, RowsError, Table, tables};
 use tokio::sync::watch;
@@ -113,6 +113,17 @@ impl Rows for RemoteRows {
         self.call(Kind::Delete(DeleteRows { keys }), Repeat::Harmless).await?;
         Ok(())
     }
+
+    async fn delete_partition(&self, table: &'static Table, partition: Vec<KeyPart>) -> Result<(), RowsError> {
+        let wire = RowKey { table: table.name.to_owned(), parts: encode(&partition) };
+        self.call(Kind::DeletePartition(wire), Repeat::Harmless).await?;
+        Ok(())
+    }
+
+    async fn purge(&self) -> Result<(), RowsError> {
+        self.call(Kind::Purge(PurgeRows {}), Repeat::Harmless).await?;
+        Ok(())
+    }
 }
 
 /// The storage role's service over an engine.
@@ -180,6 +191,20 @@ impl Engine {
                 reply.written = self.0.compare_and_set(put, it.expected).await?;
             }
             Kind::Delete(it) => self.0.delete(&keys_from_wire(it.keys)?).await?,
+            Kind::DeletePartition(it) => {
+                let table = table(&it.table)?;
+                let partition = KeyPart::decode_prefix(table.partition, &it.parts).map_err(refused)?;
+                self.0.delete_partition(table, partition).await?;
+            }
+            Kind::Purge(_) => {
+                // It takes longer than a caller waits.
+                let rows = Arc::clone(&self.0);
+                tokio::spawn(async move {
+                    if let Err(error) = rows.purge().await {
+                        tracing::warn!(%error, "files could not be written anew");
+                    }
+                });
+            }
         }
         Ok(reply)
     }

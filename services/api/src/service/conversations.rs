@@ -40,9 +40,15 @@ impl Service {
         caller: &Caller,
         request: ListConversationsRequest,
     ) -> Result<ListConversationsResponse, Error> {
-        let (tenant, user) = caller.acting_user(&request.sender)?;
+        let (tenant, user) = caller.acting(&request.sender)?;
         let size = page_size(request.page_size);
-        let list = self.views.conversations(&tenant, &user, page_token(&request.page_token)?, size).await?;
+        let list = match &user {
+            Some(user) => self.views.conversations(&tenant, user, page_token(&request.page_token)?, size).await?,
+            None => {
+                let token = Some(request.page_token.as_str()).filter(|token| !token.is_empty());
+                self.views.tenant_conversations(&tenant, token, size).await?
+            }
+        };
         Ok(ListConversationsResponse { conversations: list.items, next_page_token: list.next.unwrap_or_default() })
     }
 

@@ -13,7 +13,7 @@ use super::{Service, conversation_id};
 use stonechat_operations::Caller;
 
 /// Puts what edited messages say now in their place; a reader of pages keeps no overlays.
-fn say_what_they_say_now(page: &mut Page) {
+pub(crate) fn say_what_they_say_now(page: &mut Page) {
     for overlay in page.overlays.iter().filter(|overlay| !overlay.recalled) {
         let Some(content) = &overlay.content else { continue };
         let place = page.events.binary_search_by_key(&overlay.target, |event| event.seq);

@@ -5,6 +5,8 @@ mod messages;
 mod tenants;
 mod users;
 
+pub(crate) use messages::say_what_they_say_now;
+
 use std::{sync::Arc, time::Duration};
 
 use stonechat_auth::Keys;
@@ -61,7 +63,7 @@ pub(crate) fn user_id(text: &str) -> Result<UserId, Error> {
 }
 
 /// Where a page begins, as the page before said; an id of the listed things.
-fn page_token(text: &str) -> Result<Option<&str>, Error> {
+pub(crate) fn page_token(text: &str) -> Result<Option<&str>, Error> {
     match text {
         "" => Ok(None),
         text if UserId::parse(text).is_ok() => Ok(Some(text)),
@@ -69,7 +71,7 @@ fn page_token(text: &str) -> Result<Option<&str>, Error> {
     }
 }
 
-fn page_size(given: u32) -> usize {
+pub(crate) fn page_size(given: u32) -> usize {
     const MOST: usize = 100;
     match usize::try_from(given) {
         Ok(0) | Err(_) => MOST,

@@ -63,7 +63,8 @@ impl Service {
         let size = page_size(request.page_size);
         let mut found = self.keys.tenants(page_token(&request.page_token)?, size + 1).await?;
         let next = if found.len() > size { found.pop().map(|(id, _)| id.to_string()) } else { None };
-        let tenants = found.into_iter().map(|(id, row)| tenant(&id, row)).collect();
+        let present = found.into_iter().filter(|(_, row)| row.deleted_us == 0);
+        let tenants = present.map(|(id, row)| tenant(&id, row)).collect();
         Ok(ListTenantsResponse { tenants, next_page_token: next.unwrap_or_default() })
     }
 

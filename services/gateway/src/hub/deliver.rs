@@ -167,6 +167,9 @@ impl Hub {
                     }
                 }
                 Some(event::Body::TokensRevoked(it)) => close_revoked(&sessions, it),
+                Some(event::Body::ErasedUser(_)) => {
+                    sessions.iter().for_each(|session| session.outbox.close(Close::REVOKED));
+                }
                 Some(event::Body::ActivationChanged(it)) if !it.active => {
                     sessions.iter().for_each(|session| session.outbox.close(Close::REVOKED));
                 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use stonechat_errors::Error;
 use stonechat_model::{ClientId, ConversationId, LogId, LogKey, Position, TenantId, UserId};
 use stonechat_proto::{
-    internal::v1::{CommandRecord, HeadRow, Origin, UserAction, command_record, user_action},
+    internal::v1::{CommandRecord, EraseUser, HeadRow, Imported, Origin, UserAction, command_record, user_action},
     v1::action,
 };
 
@@ -22,6 +22,8 @@ pub struct Command {
     pub client_id: Option<ClientId>,
     /// The first eight bytes of the SHA-256 of what is wanted.
     pub content_hash: u64,
+    /// Set where it is a part of an imported history.
+    pub imported: Option<Imported>,
     /// What is wanted.
     pub body: Body,
 }
@@ -33,6 +35,8 @@ pub enum Body {
     Conversation(action::Kind),
     /// Something of a user log.
     User(user_action::Kind),
+    /// To erase a user from a conversation.
+    Erase(EraseUser),
 }
 
 /// A record taken apart.
@@ -54,7 +58,8 @@ impl Parsed {
         let tenant = TenantId::parse(&record.tenant).ok()?;
         let log = LogKey { tenant, log: LogId::parse(&record.log).ok()? };
         let is_conversation = log.log.conversation().is_some();
-        let command = Command::parse(record.sender, &record.client_id, record.body, is_conversation);
+        let command = Command::parse(record.sender, &record.client_id, record.body, is_conversation)
+            .map(|command| Command { imported: record.imported, ..command });
         Some(Self { log, origin: record.origin, traceparent: record.traceparent, command })
     }
 }
@@ -81,10 +86,13 @@ impl Command {
             Some(command_record::Body::UserAction(action)) if !is_conversation => {
                 (user_hash(&action), action.kind.map(Body::User))
             }
+            Some(command_record::Body::EraseUser(erase)) if is_conversation => {
+                (hash(&erase.encode_to_vec()), Some(Body::Erase(erase)))
+            }
             _ => return Err(Error::invalid("command does not fit its log")),
         };
         let body = body.ok_or_else(|| Error::invalid("command wants nothing"))?;
-        Ok(Self { sender, client_id, content_hash, body })
+        Ok(Self { sender, client_id, content_hash, imported: None, body })
     }
 
     /// The sender's id; empty for the tenant.
@@ -95,7 +103,13 @@ impl Command {
     /// The facts that deciding it and applying its event take.
     pub fn needs(&self, head: Option<&HeadRow>) -> Vec<Need> {
         let mut needs = Vec::with_capacity(4);
-        if let Some(id) = self.client_id {
+        if let Some(imported) = &self.imported
+            && (1..=head.map_or(0, |head| head.last_seq)).contains(&imported.seq)
+        {
+            // It is there already, or not at all.
+            return vec![Need::Event(imported.seq)];
+        }
+        if let (Some(id), None) = (self.client_id, &self.imported) {
             needs.push(Need::Seen(self.sender_text().into_owned(), id));
         }
         match &self.body {
@@ -110,7 +124,11 @@ impl Command {
                     needs.extend([Need::Event(seq), Need::Overlay(seq)]);
                 }
             }
-            Body::User(action) => needs.extend(user_needs(action)),
+            Body::User(action) => {
+                needs.extend(user_needs(action));
+                needs.push(Need::User);
+            }
+            Body::Erase(erase) => needs.extend(super::erase::needs(&erase.user, &erase.targets, &erase.touched)),
         }
         needs
     }
@@ -169,7 +187,7 @@ fn user_needs(action: &user_action::Kind) -> Vec<Need> {
         Kind::Mark(mark) => (&mark.conversation, None),
         Kind::UpdateMembership(change) => (&change.conversation, None),
         Kind::HideMessage(hide) => (&hide.conversation, Some(hide.seq)),
-        Kind::UpdateProfile(_) | Kind::RevokeTokens(_) | Kind::SetActive(_) => return vec![Need::User],
+        Kind::UpdateProfile(_) | Kind::RevokeTokens(_) | Kind::SetActive(_) | Kind::Erase(_) => return Vec::new(),
     };
     let Ok(conversation) = ConversationId::parse(conversation) else { return Vec::new() };
     match hidden {

@@ -22,6 +22,8 @@ pub(super) struct Context<'a> {
     pub facts: &'a Facts,
     /// The time the event will have.
     pub now_us: TimeUs,
+    /// Whether it is a part of an imported history: what was done there was allowed.
+    pub is_imported: bool,
 }
 
 /// The answer to whoever may not know whether the conversation is there.
@@ -34,8 +36,15 @@ impl Context<'_> {
     pub fn role(&self) -> Result<Role, Error> {
         match &self.sender {
             None => Ok(Role::Owner),
+            Some(_) if self.is_imported => Ok(Role::Owner),
             Some(user) => self.facts.member(user).map(MemberRow::role).ok_or_else(unknown),
         }
+    }
+
+    /// The sender's role as a member, whoever decides what is allowed.
+    pub fn own_role(&self) -> Result<Role, Error> {
+        let member = self.sender.as_ref().and_then(|user| self.facts.member(user));
+        member.map(MemberRow::role).ok_or_else(unknown)
     }
 
     /// Whether the sender is that user.

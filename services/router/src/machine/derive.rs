@@ -2,12 +2,14 @@
 
 use stonechat_model::{ConversationId, LogKey, Position, UserId};
 use stonechat_proto::{
-    internal::v1::{DeviceRevocation, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, UserRow},
-    v1::{ConversationKind, Created, Event, MemberEntry, Overlay, Reaction, Role, TokensRevoked, event},
+    internal::v1::{
+        ConversationRow, DeviceRevocation, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, PinRow, UserRow,
+    },
+    v1::{ConversationKind, Created, Event, MemberEntry, Overlay, Reaction, Role, TokensRevoked, UserErased, event},
 };
 use stonechat_rows::{Key, tables};
 
-use super::{Facts, MACHINE_VERSION, Need, conversation, user_log};
+use super::{Facts, MACHINE_VERSION, Need, conversation, erase, user_log};
 
 /// A row that follows from an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,12 @@ pub enum Derived {
     Hidden(ConversationId, u64, HiddenRow),
     /// The user.
     User(UserRow),
+    /// Whether a message is pinned.
+    Pin(u64, PinRow),
+    /// The conversation in its tenant's list.
+    Listed(ConversationRow),
+    /// An event that says nothing any more.
+    Erased(Event),
 }
 
 impl Derived {
@@ -35,6 +43,15 @@ impl Derived {
             Self::Membership(id, _) => Need::Membership(id.clone()),
             Self::Hidden(id, seq, _) => Need::Hidden(id.clone(), *seq),
             Self::User(_) => Need::User,
+            Self::Erased(event) => Need::Event(event.seq),
+            Self::Pin(seq, _) => {
+                let id = log.log.conversation()?;
+                return Some(tables::pin(&log.tenant, id, *seq));
+            }
+            Self::Listed(_) => {
+                let id = log.log.conversation()?;
+                return Some(tables::conversation(&log.tenant, id));
+            }
             Self::Mark(id, _) => {
                 let stonechat_model::LogId::User(user) = &log.log else { return None };
                 return Some(tables::mark(&log.tenant, id, user));
@@ -53,6 +70,9 @@ impl Derived {
             Self::Mark(_, row) => return (row.encode_to_vec(), row.read_seq + row.delivered_seq),
             Self::Hidden(_, _, row) => row.encode_to_vec(),
             Self::User(row) => row.encode_to_vec(),
+            Self::Pin(_, row) => row.encode_to_vec(),
+            Self::Listed(row) => row.encode_to_vec(),
+            Self::Erased(event) => event.encode_to_vec(),
         };
         (value, position.get())
     }
@@ -82,9 +102,11 @@ pub fn needs_of_event(head: Option<&HeadRow>, event: &Event) -> Vec<Need> {
         event::Body::Left(it) => membership(&it.conversation).into_iter().collect(),
         event::Body::Marked(it) => membership(&it.conversation).into_iter().collect(),
         event::Body::MembershipChanged(it) => membership(&it.conversation).into_iter().collect(),
-        event::Body::ProfileChanged(_) | event::Body::TokensRevoked(_) | event::Body::ActivationChanged(_) => {
-            vec![Need::User]
-        }
+        event::Body::ProfileChanged(_)
+        | event::Body::TokensRevoked(_)
+        | event::Body::ActivationChanged(_)
+        | event::Body::ErasedUser(_) => vec![Need::User],
+        event::Body::UserErased(it) => erase::needs(&it.user, &it.targets, &it.touched),
         event::Body::Message(_)
         | event::Body::Created(_)
         | event::Body::MembersAdded(_)
@@ -125,7 +147,8 @@ fn is_written(row: &Derived, position: Position, facts: &Facts) -> bool {
         Derived::Overlay(row) => Need::Overlay(row.target),
         Derived::Membership(id, _) => Need::Membership(id.clone()),
         Derived::User(_) => Need::User,
-        Derived::Mark(..) | Derived::Hidden(..) => return false,
+        Derived::Erased(event) => Need::Event(event.seq),
+        Derived::Mark(..) | Derived::Hidden(..) | Derived::Listed(_) | Derived::Pin(..) => return false,
     };
     facts.version(&need).is_some_and(|version| version >= position.get())
 }
@@ -138,6 +161,10 @@ struct Derivation<'a> {
 
 impl Derivation<'_> {
     fn body(&mut self, head: &mut HeadRow, body: &event::Body) {
+        if self.event.erased {
+            // Nobody knows any more what it did.
+            return;
+        }
         match body {
             event::Body::Message(_) => {}
             event::Body::Created(it) => self.created(head, it),
@@ -167,10 +194,24 @@ impl Derivation<'_> {
             | event::Body::Marked(_)
             | event::Body::MessageHidden(_)
             | event::Body::MembershipChanged(_) => self.membership(body),
-            event::Body::ProfileChanged(_) | event::Body::TokensRevoked(_) | event::Body::ActivationChanged(_) => {
-                self.user(body);
-            }
+            event::Body::ProfileChanged(_)
+            | event::Body::TokensRevoked(_)
+            | event::Body::ActivationChanged(_)
+            | event::Body::ErasedUser(_) => self.user(body),
+            event::Body::UserErased(it) => self.user_erased(head, it),
         }
+    }
+
+    fn user_erased(&mut self, head: &mut HeadRow, erased: &UserErased) {
+        head.pinned_count = head.pinned_count.saturating_sub(count(erased.unpinned.len()));
+        self.derived.extend(erased.unpinned.iter().map(|seq| Derived::Pin(*seq, PinRow { pinned: false })));
+        if head.owner == erased.user {
+            head.owner.clear();
+        }
+        if erased.left {
+            self.part(head, std::slice::from_ref(&erased.user));
+        }
+        erase::derive(erased, self.facts, self.derived);
     }
 
     fn created(&mut self, head: &mut HeadRow, created: &Created) {
@@ -183,6 +224,7 @@ impl Derivation<'_> {
             head.owner.clone_from(&owner.user);
         }
         self.join(head, &created.members);
+        self.derived.push(Derived::Listed(ConversationRow { kind: created.kind, created_us: self.event.time_us }));
     }
 
     fn join(&mut self, head: &mut HeadRow, members: &[MemberEntry]) {
@@ -270,10 +312,12 @@ impl Derivation<'_> {
             event::Body::ReactionRemoved(it) => remove_reaction(&mut row.reactions, &it.emoji, &self.event.sender),
             event::Body::Pinned(_) => {
                 row.pinned = true;
+                self.derived.push(Derived::Pin(target, PinRow { pinned: true }));
                 head.pinned_count = head.pinned_count.saturating_add(1);
             }
             event::Body::Unpinned(_) => {
                 row.pinned = false;
+                self.derived.push(Derived::Pin(target, PinRow { pinned: false }));
                 head.pinned_count = head.pinned_count.saturating_sub(1);
             }
             _ => {}
@@ -330,6 +374,7 @@ impl Derivation<'_> {
             event::Body::ProfileChanged(it) => row = user_log::with_profile(row, it),
             event::Body::ActivationChanged(it) => row.deactivated = !it.active,
             event::Body::TokensRevoked(it) => revoke(&mut row, it),
+            event::Body::ErasedUser(_) => row = UserRow { deactivated: true, erased: true, ..UserRow::default() },
             _ => {}
         }
         self.derived.push(Derived::User(row));

@@ -227,7 +227,10 @@ impl Facts {
                 self.hidden.insert((id.clone(), *seq), Some(At { row: *row, version }));
             }
             Derived::User(row) => self.user = Some(Some(At { row: row.clone(), version })),
-            Derived::Mark(..) => {}
+            Derived::Erased(event) => {
+                self.events.insert(event.seq, Some(At { row: Arc::new(event.clone()), version }));
+            }
+            Derived::Mark(..) | Derived::Listed(_) | Derived::Pin(..) => {}
         }
     }
 

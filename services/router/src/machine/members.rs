@@ -90,7 +90,7 @@ pub(super) fn leave(context: &Context<'_>, head: &HeadRow) -> Decision {
     if context.sender.is_none() {
         return Err(Error::invalid("the tenant is no member").into());
     }
-    if context.role()? == Role::Owner && head.member_count > 1 {
+    if context.own_role()? == Role::Owner && head.member_count > 1 {
         return Err(Error::new(Code::FailedPrecondition, "the owner must transfer the conversation first").into());
     }
     Ok(event::Body::MemberLeft(MemberLeft {}))

@@ -10,7 +10,7 @@ use stonechat_proto::{
     },
 };
 
-use super::{Decision, Refusal, conversation::Context};
+use super::{Decision, Refusal, conversation::Context, imported};
 
 fn unknown() -> Error {
     Error::not_found("message")
@@ -20,6 +20,7 @@ pub(super) fn send(context: &Context<'_>, head: &HeadRow, content: Message) -> D
     let audience = head.settings.as_ref().map(|settings| settings.who_may_post()).unwrap_or_default();
     context.demand_audience(audience, "only admins post here")?;
     demand_unmuted(context)?;
+    imported::demand_known_sender(context)?;
     if content.reply_to > head.last_seq {
         return Err(Error::invalid("reply_to names no event").into());
     }
@@ -27,7 +28,7 @@ pub(super) fn send(context: &Context<'_>, head: &HeadRow, content: Message) -> D
 }
 
 fn demand_unmuted(context: &Context<'_>) -> Result<(), Error> {
-    let Some(sender) = &context.sender else { return Ok(()) };
+    let Some(sender) = context.sender.as_ref().filter(|_| !context.is_imported) else { return Ok(()) };
     match context.facts.member(sender) {
         Some(member) if member.muted_until_us > context.now_us => Err(Error::denied("sender is muted")),
         _ => Ok(()),
@@ -54,7 +55,7 @@ fn demand_present(overlay: Option<&Overlay>) -> Result<(), Error> {
 pub(super) fn edit(context: &Context<'_>, edit: Edited) -> Decision {
     let (sender, overlay) = target(context, edit.target)?;
     demand_present(overlay)?;
-    if context.sender.is_some() && !context.is_sender(sender) {
+    if context.sender.is_some() && !context.is_imported && !context.is_sender(sender) {
         return Err(Error::denied("only its sender edits a message").into());
     }
     demand_unmuted(context)?;

@@ -8,7 +8,9 @@
 mod command;
 mod conversation;
 mod derive;
+mod erase;
 mod facts;
+mod imported;
 mod members;
 mod message;
 mod user_log;
@@ -27,7 +29,9 @@ use stonechat_proto::{
 
 /// Which behaviour new logs are decided by; kept in their heads. Count it up with every change of what
 /// [`decide`] or [`apply`] gives, and keep the old behaviour for heads of the old number.
-pub const MACHINE_VERSION: u32 = 1;
+///
+/// 2: creating a conversation writes its row in the tenant's list.
+pub const MACHINE_VERSION: u32 = 2;
 
 /// What a command leads to.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,25 +85,40 @@ pub fn decide(place: Place<'_>, head: Option<&HeadRow>, command: Command, facts:
     if rules.future_facts && facts.are_from_future(head, &command, place.position) {
         return Verdict::FromFuture;
     }
-    if let Some(verdict) = answered_before(&command, head, facts) {
+    if let Some(verdict) = command.imported.is_none().then(|| answered_before(&command, head, facts)).flatten() {
         return verdict;
     }
-    let time_us = place.log_time_us.max(head.map_or(0, |head| head.time_us));
+    let newest_us = head.map_or(0, |head| head.time_us);
+    let time_us = match imported::place(&command, head, facts, place.log_time_us) {
+        imported::Placed::Not => place.log_time_us.max(newest_us),
+        imported::Placed::At(time_us) => time_us,
+        imported::Placed::Settled(verdict) => return verdict,
+    };
     if let Err(error) = check_age(&command, time_us) {
         return Verdict::Refused(error);
     }
     let seq = head.map_or(0, |head| head.last_seq) + 1;
     let sender = command.sender.as_ref().map(ToString::to_string).unwrap_or_default();
     let client_id = command.client_id.map(|id| id.to_string()).unwrap_or_default();
+    let is_imported = command.imported.is_some();
+    let erased = command.imported.is_some_and(|imported| imported.erased);
+    let is_user_log = matches!(command.body, Body::User(_));
     let decision = match command.body {
+        Body::Conversation(action) if erased => imported::erased_body(head, action),
         Body::Conversation(action) => {
-            let context = conversation::Context { log: place.log, sender: command.sender, facts, now_us: time_us };
+            let context =
+                conversation::Context { log: place.log, sender: command.sender, facts, now_us: time_us, is_imported };
             conversation::decide(&context, head, action)
         }
         Body::User(action) => user_log::decide(action, facts, rules),
+        Body::Erase(erase) => erase::decide(head, erase, facts, is_imported),
     };
     match decision {
-        Ok(body) => Verdict::Event(Box::new(v1::Event { seq, sender, time_us, client_id, body: Some(body) })),
+        Ok(body) => {
+            let body = Some(body);
+            Verdict::Event(Box::new(v1::Event { seq, sender, time_us, client_id, imported: is_imported, erased, body }))
+        }
+        Err(Refusal::Unchanged) if is_imported && !is_user_log => Verdict::Refused(imported::changes_nothing(seq)),
         Err(Refusal::Unchanged) => Verdict::Done { seq: 0, time_us },
         Err(Refusal::Because(error)) => Verdict::Refused(error),
     }
@@ -129,7 +148,8 @@ fn answered_before(command: &Command, head: Option<&HeadRow>, facts: &Facts) -> 
 /// A client id that tells its time must be young enough to be remembered still, and not of the future.
 fn check_age(command: &Command, now_us: TimeUs) -> Result<(), Error> {
     const SECOND_US: u64 = 1_000_000;
-    let Some(made_us) = command.client_id.and_then(|id| id.made_us()) else { return Ok(()) };
+    let client_id = if command.imported.is_some() { None } else { command.client_id };
+    let Some(made_us) = client_id.and_then(|id| id.made_us()) else { return Ok(()) };
     let span = |seconds: u64| i64::try_from(seconds * SECOND_US).unwrap_or(i64::MAX);
     if made_us.saturating_add(span(limits::CLIENT_ID_AGE_S)) < now_us {
         return Err(Error::new(Code::FailedPrecondition, "client id is too old to be sent again"));

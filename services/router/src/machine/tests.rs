@@ -16,6 +16,8 @@ use stonechat_rows::Row;
 
 use super::*;
 
+mod data;
+
 /// A log with everything it ever wrote kept as facts.
 struct World {
     log: LogKey,

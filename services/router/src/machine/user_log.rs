@@ -1,7 +1,7 @@
 //! Commands of user logs. That the user is a member and that marks lie within their conversation was checked
 //! before the command was appended: it is no fact of this log.
 
-use stonechat_errors::Error;
+use stonechat_errors::{Code, Error};
 use stonechat_model::ConversationId;
 use stonechat_proto::{
     internal::v1::{ApplyMembership, MembershipRow, UserRow, user_action},
@@ -17,6 +17,13 @@ fn parse(conversation: &str) -> Result<ConversationId, Error> {
 
 pub(super) fn decide(action: user_action::Kind, facts: &Facts, rules: Rules) -> Decision {
     use user_action::Kind;
+    if facts.user().is_some_and(|at| at.row.erased) {
+        return match action {
+            // What still follows from events, and what was erased already.
+            Kind::ApplyMembership(_) | Kind::Erase(_) => Err(Refusal::Unchanged),
+            _ => Err(Error::new(Code::FailedPrecondition, "user was erased; the id is not used again").into()),
+        };
+    }
     match action {
         Kind::ApplyMembership(apply) => apply_membership(apply, facts, rules),
         Kind::Mark(mark) => self::mark(mark, facts),
@@ -34,6 +41,7 @@ pub(super) fn decide(action: user_action::Kind, facts: &Facts, rules: Rules) -> 
             let next = with_profile(present.clone().unwrap_or_default(), &change);
             changed(present.as_ref() != Some(&next), event::Body::ProfileChanged(change))
         }
+        Kind::Erase(erase) => Ok(event::Body::ErasedUser(erase)),
         Kind::RevokeTokens(revoke) => Ok(event::Body::TokensRevoked(revoke)),
         Kind::SetActive(change) => {
             let is_active = facts.user().is_none_or(|at| !at.row.deactivated);

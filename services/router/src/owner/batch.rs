@@ -144,7 +144,9 @@ impl Batch {
             _ => RunAudience::Users(with_those_gone(loaded.audience(&log.log), &event)),
         };
         self.records.push(record(&log, kind, position, &event.encode_to_vec(), String::new()));
-        self.push_run(Run { log, kind, events: vec![event], audience, traceparent: String::new() });
+        if !event.imported {
+            self.push_run(Run { log, kind, events: vec![event], audience, traceparent: String::new() });
+        }
     }
 
     /// Decides the commands in order.
@@ -201,7 +203,9 @@ impl Batch {
         loaded.facts.learn_event(&event, Some(seen), version);
         let encoded = Bytes::from(event.encode_to_vec());
         // Before the event: its content hash cannot be had from the event when that is all that an attempt left.
-        if let Ok(id) = ClientId::parse(&event.client_id) {
+        if !event.imported
+            && let Ok(id) = ClientId::parse(&event.client_id)
+        {
             let key = tables::client_id(&log, &event.sender, id);
             let ttl = Some(Duration::from_secs(limits::CLIENT_ID_TTL_S));
             self.events.push(Put { key, value: seen.encode_to_vec().into(), version, ttl });
@@ -223,7 +227,9 @@ impl Batch {
             loaded.become_channel();
         }
         self.touched.insert(log.clone());
-        self.push_run(Run { log, kind, events: vec![event], audience, traceparent });
+        if !event.imported {
+            self.push_run(Run { log, kind, events: vec![event], audience, traceparent });
+        }
     }
 
     /// Begins the span of a command that is traced; gives the context of what follows from it.

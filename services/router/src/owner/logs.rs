@@ -181,11 +181,14 @@ impl Logs {
                 let is_last_of_bucket = page.len() < limits::BATCH_COMMANDS;
                 for row in page {
                     let position = Position::from_u64(row.version);
+                    until = row.key.number(3);
+                    let event: Event = decode(&row)?;
                     if position < from {
                         break 'log;
                     }
-                    until = row.key.number(3);
-                    found.insert((log.clone(), position), Arc::new(decode(&row)?));
+                    // An event that was changed when a user was erased stands at the position of that command, which
+                    // has an event of its own.
+                    found.entry((log.clone(), position)).or_insert_with(|| Arc::new(event));
                 }
                 if is_last_of_bucket {
                     until = start;

@@ -10,6 +10,7 @@ pub mod output;
 mod show;
 mod target;
 mod token;
+mod transfer;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -56,6 +57,12 @@ enum Command {
     /// Chat in the terminal.
     #[command(after_help = "Examples:\n  stonechat chat --to bob\n  stonechat chat --conversation team")]
     Chat(chat::ChatArgs),
+    /// Bring a tenant's history in, with its own times.
+    #[command(after_help = "Examples:\n  stonechat import history.ndjson\n  stonechat import --resume history.ndjson")]
+    Import(transfer::ImportArgs),
+    /// Take a tenant's or a user's data out, as lines of JSON.
+    #[command(after_help = "Examples:\n  stonechat export -o all.ndjson\n  stonechat export --user alice | jq .entry")]
+    Export(transfer::ExportArgs),
     /// Measure a server.
     #[command(
         subcommand,
@@ -108,6 +115,9 @@ pub enum CliError {
     /// The server did not start, or failed.
     #[error(transparent)]
     Run(#[from] crate::run::RunError),
+    /// The server refused.
+    #[error("{0}")]
+    Refused(String),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -118,7 +128,8 @@ impl CliError {
         match self {
             Self::Usage(_) | Self::Client(ClientError::Url(_)) => 2,
             Self::Client(ClientError::Unreachable(_)) => 3,
-            Self::Client(ClientError::Refused(_) | ClientError::Closed(..) | ClientError::Token(_)) => 4,
+            Self::Refused(_)
+            | Self::Client(ClientError::Refused(_) | ClientError::Closed(..) | ClientError::Token(_)) => 4,
             Self::Client(_) | Self::Run(_) | Self::Failed(_) => 1,
         }
     }
@@ -133,6 +144,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Send(args) => messages::send(args).await,
         Command::History(args) => messages::history(args).await,
         Command::Listen(args) => messages::listen(args).await,
+        Command::Import(args) => Box::pin(transfer::import(args)).await,
+        Command::Export(args) => Box::pin(transfer::export(args)).await,
         Command::Chat(args) => Box::pin(chat::chat(args)).await,
         Command::Bench(command) => Box::pin(bench::execute(command)).await,
         Command::Config(command) => config::execute(command),

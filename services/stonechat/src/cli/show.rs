@@ -59,6 +59,8 @@ fn happened(body: &event::Body) -> String {
         event::Body::TokensRevoked(_) => "tokens were revoked".to_owned(),
         event::Body::ActivationChanged(it) if it.active => "was activated".to_owned(),
         event::Body::ActivationChanged(_) => "was deactivated".to_owned(),
+        event::Body::UserErased(it) => format!("erased what {} said here", it.user),
+        event::Body::ErasedUser(_) => "was erased".to_owned(),
     }
 }
 

@@ -251,7 +251,9 @@ impl Starting<'_> {
         };
         // What the other services have operations of their own for is shown in the documents as well.
         let others = [];
-        stonechat_api::router(api_config, dependencies, &others)
+        let (app, jobs) = stonechat_api::router(api_config, dependencies, &others);
+        tokio::spawn(jobs.run(self.end.clone()));
+        app
     }
 }
 

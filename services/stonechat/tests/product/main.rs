@@ -3,6 +3,7 @@
 
 mod api;
 mod crash;
+mod data;
 mod eviction;
 mod hostile;
 mod secrets;

@@ -65,7 +65,7 @@ impl Conversation {
             Body::Created(created) => {
                 head.kind = created.kind;
                 head.created_us = event.time_us;
-                head.machine_version = 1;
+                head.machine_version = 2;
                 head.settings.clone_from(&created.settings);
                 let users = created.members.iter().map(|entry| entry.user.clone());
                 if created.kind() == ConversationKind::Direct {

@@ -31,7 +31,7 @@ impl UserLog {
         let head = self.head.get_or_insert_with(|| HeadRow {
             kind: ConversationKind::UserLog.into(),
             created_us: event.time_us,
-            machine_version: 1,
+            machine_version: 2,
             ..HeadRow::default()
         });
         if event.seq != head.last_seq + 1 {

@@ -104,6 +104,11 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
+    /// The folder of its data.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// The token of a demo user.
     pub fn token(&self, user: &str) -> &str {
         let found = self.started.users.iter().find(|u| u.id == user);

@@ -1,0 +1,241 @@
+//! Bringing a history in.
+//!
+//! Items become commands that say their seq and time, so that an import may be sent again from its beginning. They go
+//! through the command log like all others: each conversation keeps one order and one owner.
+
+use std::collections::HashMap;
+
+use stonechat_commands::{check_depth, check_plain, imported_event, user_record};
+use stonechat_errors::{Code, Error};
+use stonechat_model::{ConversationId, TenantId, UserId, limits, now_us};
+use stonechat_proto::{
+    internal::v1::{CommandRecord, HeadRow, Imported, user_action},
+    v1::{
+        DataEntry, DataItem, DataMembership, Event, ImportDataResponse, Marked, MembershipChanged, ProfileChanged,
+        User, data_item::Item, event,
+    },
+};
+use stonechat_rows::tables;
+
+use super::{Data, conversation_log, decode, unavailable};
+
+/// Bytes of commands that are on their way at once, about.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// An import on its way.
+pub(crate) struct Import {
+    data: Data,
+    tenant: TenantId,
+    /// Of conversations whose items do not say their seqs, the newest one.
+    seqs: HashMap<String, u64>,
+    commands: Vec<(u64, CommandRecord)>,
+    command_bytes: usize,
+    memberships: Vec<(u64, DataMembership)>,
+    done: ImportDataResponse,
+    /// The number of the present item, from 1.
+    item: u64,
+}
+
+fn at(item: u64, error: Error) -> Error {
+    let reason = format!("item {item}: {}", error.reason);
+    Error { reason: reason.into(), ..error }
+}
+
+impl Import {
+    /// An import of a tenant.
+    pub fn new(data: Data, tenant: TenantId) -> Self {
+        Self {
+            data,
+            tenant,
+            seqs: HashMap::new(),
+            commands: Vec::new(),
+            command_bytes: 0,
+            memberships: Vec::new(),
+            done: ImportDataResponse::default(),
+            item: 0,
+        }
+    }
+
+    /// Takes a line of JSON; an empty one counts and says nothing.
+    pub async fn take_line(&mut self, line: &[u8]) -> Result<(), Error> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            self.item += 1;
+            return Ok(());
+        }
+        let parse = || {
+            check_depth("line", line, limits::JSON_DEPTH)?;
+            serde_json::from_slice::<DataItem>(line).map_err(|e| Error::invalid(format!("line is no item: {e}")))
+        };
+        let item = parse().map_err(|error| at(self.item + 1, error))?;
+        self.take(item).await
+    }
+
+    /// Takes an item. What was taken before it stands, also when this one is refused.
+    pub async fn take(&mut self, item: DataItem) -> Result<(), Error> {
+        self.item += 1;
+        let taken = match item.item {
+            Some(Item::User(user)) => self.take_user(user),
+            Some(Item::Entry(entry)) => self.take_entry(entry),
+            Some(Item::Membership(membership)) => self.take_membership(membership),
+            None => Err(Error::invalid("it is none of user, entry and membership")),
+        };
+        if let Err(error) = taken {
+            // What stands before it is done all the same, and its own errors come first.
+            self.flush().await?;
+            return Err(at(self.item, error));
+        }
+        let count = self.commands.len() + self.memberships.len();
+        if count >= limits::IMPORT_BATCH || self.command_bytes >= BATCH_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Has everything done that was taken.
+    pub async fn finish(mut self) -> Result<ImportDataResponse, Error> {
+        self.flush().await?;
+        Ok(self.done)
+    }
+
+    fn push(&mut self, command: CommandRecord) {
+        self.command_bytes += prost::Message::encoded_len(&command);
+        self.commands.push((self.item, command));
+    }
+
+    fn take_user(&mut self, user: User) -> Result<(), Error> {
+        let id = UserId::parse(&user.id).map_err(|e| Error::invalid(format!("user: {e}")))?;
+        check_plain("name", &user.name, limits::NAME_BYTES)?;
+        check_plain("avatar", &user.avatar, limits::AVATAR_BYTES)?;
+        let imported = imported_at(user.created_us)?;
+        let change = ProfileChanged { name: Some(user.name), avatar: Some(user.avatar) };
+        let record = user_record(&self.tenant, &id, user_action::Kind::UpdateProfile(change));
+        self.push(CommandRecord { imported: Some(imported), ..record });
+        self.done.users += 1;
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: DataEntry) -> Result<(), Error> {
+        let DataEntry { conversation, event } = entry;
+        let mut event = event.ok_or_else(|| Error::invalid("event is missing"))?;
+        if event.time_us <= 0 {
+            return Err(Error::invalid("time is missing or before 1970"));
+        }
+        if event.seq == 0 {
+            event.seq = self.count(&conversation)?;
+        }
+        if event.seq == 1 && !matches!(&event, Event { body: Some(event::Body::Created(_)), .. }) {
+            return Err(Error::invalid("the first event of a conversation has the type created"));
+        }
+        let command = imported_event(&self.tenant, &conversation, event)?;
+        self.push(command);
+        self.done.entries += 1;
+        Ok(())
+    }
+
+    /// The seq of the next event of a conversation whose items do not say theirs.
+    fn count(&mut self, conversation: &str) -> Result<u64, Error> {
+        if let Some(seq) = self.seqs.get_mut(conversation) {
+            *seq += 1;
+            return Ok(*seq);
+        }
+        if self.seqs.len() >= limits::IMPORT_CONVERSATIONS {
+            let reason = format!("at most {} conversations without seqs", limits::IMPORT_CONVERSATIONS);
+            return Err(Error::new(Code::LimitExceeded, reason));
+        }
+        ConversationId::parse(conversation).map_err(|e| Error::invalid(format!("conversation: {e}")))?;
+        self.seqs.insert(conversation.to_owned(), 1);
+        Ok(1)
+    }
+
+    fn take_membership(&mut self, membership: DataMembership) -> Result<(), Error> {
+        UserId::parse(&membership.user).map_err(|e| Error::invalid(format!("user: {e}")))?;
+        ConversationId::parse(&membership.conversation).map_err(|e| Error::invalid(format!("conversation: {e}")))?;
+        let draft = membership.preferences.as_ref().map_or("", |preferences| &preferences.draft);
+        stonechat_commands::check_body("draft", draft, limits::DRAFT_BYTES)?;
+        self.memberships.push((self.item, membership));
+        self.done.memberships += 1;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let (items, commands): (Vec<u64>, Vec<CommandRecord>) = std::mem::take(&mut self.commands).into_iter().unzip();
+        self.command_bytes = 0;
+        self.submit(&items, commands).await?;
+        // Marks lie within their conversations, which are complete so far.
+        let memberships = std::mem::take(&mut self.memberships);
+        let (items, commands) = self.membership_commands(memberships).await?;
+        self.submit(&items, commands).await?;
+        self.done.items = self.item;
+        Ok(())
+    }
+
+    async fn submit(&self, items: &[u64], commands: Vec<CommandRecord>) -> Result<(), Error> {
+        let submitted = self.data.submit_all(commands).await;
+        submitted.map_err(|(place, error)| at(items.get(place).copied().unwrap_or(self.item), error))?;
+        metrics::counter!("stonechat_api_imported_items_total").increment(items.len() as u64);
+        Ok(())
+    }
+
+    async fn membership_commands(
+        &self,
+        memberships: Vec<(u64, DataMembership)>,
+    ) -> Result<(Vec<u64>, Vec<CommandRecord>), Error> {
+        let parsed = memberships.iter().filter_map(|(_, membership)| {
+            let user = UserId::parse(&membership.user).ok()?;
+            Some((user, ConversationId::parse(&membership.conversation).ok()?))
+        });
+        let parsed: Vec<(UserId, ConversationId)> = parsed.collect();
+        let heads = parsed.iter().map(|(_, id)| tables::head(&conversation_log(&self.tenant, id)));
+        let members = parsed.iter().map(|(user, id)| tables::member(&self.tenant, id, user));
+        let keys: Vec<_> = heads.chain(members).collect();
+        let mut found = self.data.rows.get(&keys).await.map_err(unavailable)?;
+        let members = found.split_off(parsed.len());
+        let (mut items, mut commands) = (Vec::new(), Vec::new());
+        let rows = found.into_iter().zip(members).zip(parsed).zip(memberships);
+        for (((head, member), (user, id)), (item, membership)) in rows {
+            let (Some(head), Some(_)) = (head, member) else {
+                return Err(at(item, Error::not_found("member")));
+            };
+            let last_seq = decode::<HeadRow>(&head)?.last_seq;
+            if membership.read_seq.max(membership.delivered_seq) > last_seq {
+                return Err(at(item, Error::invalid("mark is beyond the conversation's newest event")));
+            }
+            for kind in kinds(&id, membership) {
+                let imported = Some(Imported { time_us: now_us(), ..Imported::default() });
+                commands.push(CommandRecord { imported, ..user_record(&self.tenant, &user, kind) });
+                items.push(item);
+            }
+        }
+        Ok((items, commands))
+    }
+}
+
+/// The commands that a user's side of a conversation takes.
+fn kinds(id: &ConversationId, membership: DataMembership) -> Vec<user_action::Kind> {
+    let DataMembership { read_seq, delivered_seq, preferences, .. } = membership;
+    let conversation = id.to_string();
+    let mut kinds = Vec::new();
+    if read_seq.max(delivered_seq) > 0 {
+        let conversation = conversation.clone();
+        kinds.push(user_action::Kind::Mark(Marked { conversation, read_seq, delivered_seq }));
+    }
+    if let Some(preferences) = preferences {
+        kinds.push(user_action::Kind::UpdateMembership(MembershipChanged {
+            conversation,
+            muted: Some(preferences.muted),
+            pinned: Some(preferences.pinned),
+            hidden: Some(preferences.hidden),
+            draft: Some(preferences.draft),
+        }));
+    }
+    kinds
+}
+
+/// Where a user's profile stands in time; now, where it does not say.
+fn imported_at(time_us: i64) -> Result<Imported, Error> {
+    match time_us {
+        0 => Ok(Imported { time_us: now_us(), ..Imported::default() }),
+        1.. => Ok(Imported { time_us, ..Imported::default() }),
+        _ => Err(Error::invalid("created is before 1970")),
+    }
+}
