@@ -119,6 +119,11 @@ limits! {
     CALLS_IN_FLIGHT: usize = 16_384, "calls", "Calls of one process to one role that wait for replies; beyond it a call is refused as unavailable.";
     CALLS_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes of calls, or of replies, that wait for one stream between roles.";
     CALLS_SERVED: usize = 8_192, "calls", "Calls that a storage or presence process works on at once; beyond it a call is refused as unavailable.";
+    CALL_REPEATS_PERCENT: usize = 10, "percent", "Share of the calls of one process to one role that may be repeated, beside what was saved.";
+    CALL_REPEATS_SAVED: usize = 1_000, "calls", "Repetitions that are saved for a bad moment, as when a process with many calls is lost.";
+    PEER_CIRCUIT_FAILURES: usize = 5, "calls", "Calls in a row that a storage or presence process fails, after which it rests where another one can be called.";
+    PEER_CIRCUIT_PAUSE_MS: u64 = 1_000, "milliseconds", "How long such a process rests before one call probes it; twice as long after each probe that fails.";
+    PEER_CIRCUIT_PAUSE_MAX_MS: u64 = 10_000, "milliseconds", "How long it rests at most.";
     STORAGE_CALL_TIMEOUT_MS: u64 = 8_000, "milliseconds", "How long a call of storage waits for its reply.";
     PEER_KEEP_ALIVE_S: u64 = 2, "seconds", "Silence of a connection between roles after which the other side is asked whether it lives.";
     PEER_KEEP_ALIVE_TIMEOUT_S: u64 = 3, "seconds", "How long it has to answer; then the connection is taken for lost.";

@@ -27,6 +27,8 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
     Peers,
+    budget::Budget,
+    circuit::{Admitted, Circuit, Turn},
     errors::from_frame,
     gather::{Bounds, Gather, Refused},
 };
@@ -67,6 +69,9 @@ pub(super) enum Repeat {
 pub(super) struct Caller {
     role: &'static str,
     streams: RwLock<Vec<Arc<Stream>>>,
+    /// Outlive the streams: a process that is called anew rests all the same.
+    circuits: Mutex<HashMap<SocketAddr, Arc<Circuit>>>,
+    budget: Budget,
     /// Counts the streams there are.
     ready: watch::Sender<usize>,
     turn: AtomicUsize,
@@ -76,6 +81,8 @@ pub(super) struct Caller {
 /// Calls on their way over one stream.
 pub(super) struct Stream {
     pub channel: Channel,
+    address: SocketAddr,
+    circuit: Arc<Circuit>,
     out: Gather<Call>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Bytes, Failed>>>>,
     next: AtomicU64,
@@ -92,6 +99,8 @@ enum Failed {
     Answered(Error),
     /// It was not sent.
     NotSent,
+    /// The service has too much to do and did not begin it.
+    Shed(Error),
     /// The stream broke; the call may be done.
     Broken,
     /// No reply in time; the call may be done.
@@ -101,7 +110,16 @@ enum Failed {
 impl Caller {
     pub fn new(role: &'static str) -> Arc<Self> {
         let (turn, in_flight) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { role, streams: RwLock::default(), ready: watch::Sender::new(0), turn, in_flight })
+        let (circuits, budget) = (Mutex::default(), Budget::default());
+        Arc::new(Self {
+            role,
+            streams: RwLock::default(),
+            circuits,
+            budget,
+            ready: watch::Sender::new(0),
+            turn,
+            in_flight,
+        })
     }
 
     /// Keeps a stream to each peer until shutdown.
@@ -127,28 +145,80 @@ impl Caller {
         if self.in_flight.load(Ordering::Relaxed) > limits::CALLS_IN_FLIGHT {
             return Err(self.unavailable("has too many calls waiting"));
         }
+        self.budget.call();
         let deadline = Instant::now() + timeout;
+        let mut avoid = None;
         for _ in 0..TRIES {
-            let stream = self.pick(deadline).await?;
-            match stream.call(body.clone(), deadline).await {
+            let (stream, admitted) = self.pick_but(avoid.as_ref(), deadline).await?;
+            let called = stream.call(body.clone(), deadline).await;
+            self.judge(&stream, &called, admitted);
+            match called {
                 Ok(reply) => return Ok(reply),
                 Err(Failed::Answered(error)) => return Err(error),
                 Err(Failed::NotSent) => {}
-                Err(Failed::Broken) if repeat == Repeat::Harmless => {
-                    metrics::counter!("stonechat_rpc_calls_repeated_total", "role" => self.role).increment(1);
-                }
+                Err(Failed::Shed(_)) if self.may_repeat() => {}
+                Err(Failed::Shed(error)) => return Err(error),
+                Err(Failed::Broken) if repeat == Repeat::Harmless && self.may_repeat() => {}
                 Err(Failed::Broken) => return Err(self.unavailable("was lost")),
                 Err(Failed::Late) => return Err(self.late()),
             }
+            avoid = Some(stream);
         }
-        Err(self.unavailable("was lost again and again"))
+        Err(self.unavailable("failed again and again"))
+    }
+
+    fn may_repeat(&self) -> bool {
+        let may = self.budget.repeat();
+        if may {
+            metrics::counter!("stonechat_rpc_calls_repeated_total", "role" => self.role).increment(1);
+        } else {
+            metrics::counter!("stonechat_rpc_calls_not_repeated_total", "role" => self.role).increment(1);
+        }
+        may
+    }
+
+    fn circuit(&self, address: SocketAddr) -> Arc<Circuit> {
+        let mut circuits = self.circuits.lock();
+        if circuits.len() >= limits::PEERS {
+            circuits.retain(|_, circuit| Arc::strong_count(circuit) > 1);
+        }
+        Arc::clone(circuits.entry(address).or_default())
+    }
+
+    /// Tells the circuit of a process what came of a call.
+    fn judge(&self, stream: &Stream, called: &Result<Bytes, Failed>, admitted: Admitted) {
+        let has_failed = match called {
+            Ok(_) => false,
+            Err(Failed::Answered(error)) => matches!(error.code, Code::Unavailable | Code::DeadlineExceeded),
+            Err(Failed::Shed(_) | Failed::Late) => true,
+            // What it is to be called anew tells of that.
+            Err(Failed::NotSent | Failed::Broken) => return,
+        };
+        let turn = match has_failed {
+            true => stream.circuit.failed(Instant::now(), admitted),
+            false => stream.circuit.well(),
+        };
+        match turn {
+            Turn::None => {}
+            Turn::Opened => {
+                metrics::counter!("stonechat_rpc_circuits_opened_total", "role" => self.role).increment(1);
+                tracing::warn!(peer.role = self.role, peer.address = %stream.address, "peer fails, others are called");
+            }
+            Turn::Closed => {
+                tracing::info!(peer.role = self.role, peer.address = %stream.address, "peer replies again");
+            }
+        }
     }
 
     /// A peer that has less to do than another, once there is one.
     pub async fn pick(&self, deadline: Instant) -> Result<Arc<Stream>, Error> {
+        Ok(self.pick_but(None, deadline).await?.0)
+    }
+
+    async fn pick_but(&self, avoid: Option<&Arc<Stream>>, deadline: Instant) -> Result<(Arc<Stream>, Admitted), Error> {
         loop {
-            if let Some(stream) = self.pick_now() {
-                return Ok(stream);
+            if let Some(picked) = self.pick_now(avoid, Instant::now()) {
+                return Ok(picked);
             }
             let mut ready = self.ready.subscribe();
             let any = ready.wait_for(|count| *count > 0);
@@ -158,13 +228,29 @@ impl Caller {
         }
     }
 
-    fn pick_now(&self) -> Option<Arc<Stream>> {
+    /// The one with less to do of the next two that may be called. Of those that rest, and of the one to be avoided,
+    /// some is called only where there is nobody else.
+    fn pick_now(&self, avoid: Option<&Arc<Stream>>, now: Instant) -> Option<(Arc<Stream>, Admitted)> {
         let streams = self.streams.read();
         let count = streams.len();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (one, other) = (streams.get(first.checked_rem(count)?)?, streams.get((first + 1).checked_rem(count)?)?);
-        let load = |stream: &Stream| stream.load.load(Ordering::Relaxed);
-        Some(Arc::clone(if load(other) < load(one) { other } else { one }))
+        let first = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(count)?;
+        let mut one: Option<&Arc<Stream>> = None;
+        for stream in streams.iter().cycle().skip(first).take(count) {
+            if avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, stream)) {
+                continue;
+            }
+            match (stream.circuit.admits(now), one) {
+                (Admitted::AsProbe, _) => return Some((Arc::clone(stream), Admitted::AsProbe)),
+                (Admitted::No, _) => {}
+                (Admitted::Yes, None) => one = Some(stream),
+                (Admitted::Yes, Some(other)) => {
+                    let lighter = if stream.load() < other.load() { stream } else { other };
+                    return Some((Arc::clone(lighter), Admitted::Yes));
+                }
+            }
+        }
+        let picked = one.or_else(|| streams.get(first))?;
+        Some((Arc::clone(picked), Admitted::Yes))
     }
 
     fn unavailable(&self, what: &str) -> Error {
@@ -178,7 +264,7 @@ impl Caller {
     }
 
     async fn run_stream(&self, address: SocketAddr, channel: Channel, open: Open) {
-        let stream = Arc::new(Stream::new(channel.clone()));
+        let stream = Arc::new(Stream::new(channel.clone(), address, self.circuit(address)));
         let sending = Arc::clone(&stream);
         let frames = futures::stream::unfold(sending, |sending| async {
             let calls = sending.out.take(limits::PEER_GATHER_BYTES).await?;
@@ -214,6 +300,7 @@ impl Caller {
             for reply in frame.replies {
                 let result = match reply.error {
                     None => Ok(reply.body),
+                    Some(error) if reply.shed => Err(Failed::Shed(from_frame(error))),
                     Some(error) => Err(Failed::Answered(from_frame(error))),
                 };
                 stream.answer(reply.id, result);
@@ -259,9 +346,11 @@ impl Drop for Listed<'_> {
 }
 
 impl Stream {
-    fn new(channel: Channel) -> Self {
+    fn new(channel: Channel, address: SocketAddr, circuit: Arc<Circuit>) -> Self {
         Self {
             channel,
+            address,
+            circuit,
             out: Gather::new(Bounds { items: limits::CALLS_IN_FLIGHT, bytes: limits::CALLS_QUEUE_BYTES }),
             waiting: Mutex::default(),
             next: AtomicU64::new(1),
@@ -270,6 +359,10 @@ impl Stream {
             draining: AtomicBool::new(false),
             give_up: CancellationToken::new(),
         }
+    }
+
+    fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
     }
 
     async fn call(&self, body: Bytes, deadline: Instant) -> Result<Bytes, Failed> {

@@ -211,6 +211,8 @@ impl Inbox for Remote {
     }
 
     fn deliver(&self, delivery: Delivery) {
+        let events = u64::try_from(delivery.events.len()).unwrap_or(u64::MAX);
+        metrics::counter!("stonechat_rpc_link_events_total").increment(events);
         let wire = delivery_to_wire(&delivery);
         let size = wire.encoded_len();
         self.push(Item::Delivery(wire), size);

@@ -3,7 +3,9 @@
 //! Storage and presence are called over one stream for each pair of processes, which many calls share; nodes and
 //! routers are joined by links. Whoever calls cannot tell whether the other one is in the same process.
 
+mod budget;
 mod calls;
+mod circuit;
 mod convert;
 mod errors;
 mod gather;

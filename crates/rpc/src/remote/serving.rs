@@ -95,7 +95,7 @@ impl Serving {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             metrics::counter!("stonechat_rpc_calls_shed_total", "role" => self.role).increment(1);
             let busy = Error::unavailable(format!("{} has too much to do", self.role)).retry_after(SHED_RETRY_AFTER);
-            return reply(out, call.id, Err(busy));
+            return refuse(out, call.id, &busy);
         };
         let (handler, out) = (Arc::clone(&self.handler), Arc::clone(out));
         tasks.spawn(async move {
@@ -114,8 +114,17 @@ fn reply(out: &Gather<Item>, id: u64, result: Result<Bytes, Error>) {
         Ok(body) => (body, None),
         Err(error) => (Bytes::new(), Some(error.to_frame(0))),
     };
-    let size = body.len() + REPLY_BYTES;
-    if out.push(Item::Reply(Reply { id, body, error }), size).is_err() {
+    push(out, Reply { id, body, error, shed: false });
+}
+
+/// Says that a call was not begun.
+fn refuse(out: &Gather<Item>, id: u64, why: &Error) {
+    push(out, Reply { id, body: Bytes::new(), error: Some(why.to_frame(0)), shed: true });
+}
+
+fn push(out: &Gather<Item>, reply: Reply) {
+    let size = reply.body.len() + REPLY_BYTES;
+    if out.push(Item::Reply(reply), size).is_err() {
         // The caller reads nothing: it must call anew, or it would wait for this reply in vain.
         out.drain();
     }
