@@ -2,6 +2,7 @@
 
 mod backends;
 mod dev;
+pub mod operations;
 mod peers;
 mod prepare;
 mod readiness;
