@@ -20,6 +20,8 @@ CHAOS_USERS ?= 200
 CHAOS_RATE ?= 2500
 # chaos-cluster
 CHAOS_CLUSTER_ARGS ?=
+# chaos-webhooks
+CHAOS_WEBHOOKS_ARGS ?=
 # sim: seeds FROM .. FROM+SEEDS
 SEEDS ?= 1000
 FROM ?= 0
@@ -98,6 +100,12 @@ chaos-cluster: backends ## A storm over a cluster, ten minutes of all that may h
 rolling-cluster: backends ## Every process of a cluster restarted under load, in order: who notices what
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
 	$(RUN) --package stonechat-cluster-tests --bin chaos-cluster -- --faults rolling --every 12 $(CHAOS_CLUSTER_ARGS)
+
+.PHONY: chaos-webhooks
+chaos-webhooks: ## A storm over webhooks: receiver and server are killed under load; CHAOS_WEBHOOKS_ARGS=--help for more
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
+	python3 services/webhooks/chaos/chaos.py --binary target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/stonechat \
+		$(CHAOS_WEBHOOKS_ARGS)
 
 .PHONY: cluster
 cluster: backends ## A cluster on loopback: real Kafka, Cassandra and Redis, every role; CLUSTER_ARGS=--help for more

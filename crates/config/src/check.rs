@@ -73,6 +73,33 @@ pub fn assignments(value: &Vec<String>) -> Result<(), String> {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "the type of the key")]
+pub fn ranges(value: &Vec<String>) -> Result<(), String> {
+    let is_range = |text: &str| {
+        let Some((address, bits)) = text.split_once('/') else { return false };
+        let most = match address.parse::<std::net::IpAddr>() {
+            Ok(address) if address.is_ipv4() => 32,
+            Ok(_) => 128,
+            Err(_) => return false,
+        };
+        bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+    };
+    match value.iter().find(|text| !is_range(text)) {
+        Some(bad) => Err(format!("must hold ranges like 10.1.0.0/16, holds {bad:?}")),
+        None => Ok(()),
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "the type of the key")]
+pub fn pauses(value: &Vec<u64>) -> Result<(), String> {
+    const MOST: usize = 64;
+    const DAYS_S: u64 = 3 * 86_400;
+    if value.is_empty() || value.len() > MOST || value.iter().sum::<u64>() > DAYS_S {
+        return Err(format!("must hold 1 to {MOST} pauses, {DAYS_S} seconds in all at most"));
+    }
+    Ok(())
+}
+
 pub fn ratio(value: &f64) -> Result<(), String> {
     if (0.0..=1.0).contains(value) {
         return Ok(());
@@ -130,6 +157,15 @@ mod tests {
         for bad in ["chat.example", "https://", "https://chat.example/", "https://chat.example/a", "ftp://x", ""] {
             assert!(origins(&vec![bad.into()]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ranges_have_an_address_and_bits() {
+        assert_eq!(ranges(&vec!["10.1.0.0/16".into(), "fd00::/8".into()]), Ok(()));
+        for bad in ["10.1.0.0", "10.1.0.0/33", "example.com/8", "/8", "10.1/16", "::1/129"] {
+            assert!(ranges(&vec![bad.into()]).is_err(), "{bad}");
+        }
+        assert!(pauses(&vec![]).is_err() && pauses(&vec![86_400 * 4]).is_err() && pauses(&vec![1, 60]).is_ok());
     }
 
     #[test]

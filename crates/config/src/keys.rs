@@ -313,6 +313,20 @@ config! {
         /// How long a request waits for the outcome of its command.
         command_timeout_ms: u64 = limits::COMMAND_TIMEOUT_MS, "milliseconds", |v| check::between(*v, 100, 600_000);
     }
+    /// Webhooks: requests to servers that tenants name.
+    webhooks: Webhooks {
+        /// Ranges such as `10.1.0.0/16` that may be sent to although they are not public. Whatever else is not public
+        /// (loopback, private, link-local, metadata) is refused when a connection is made.
+        allowed_addresses: Vec<String> = Vec::new(), "list of address ranges", check::ranges;
+        /// Ports that may be sent to; with none, every port.
+        ports: Vec<u16> = vec![443], "list of ports", check::any;
+        /// Whether `http://` will do.
+        allow_http: bool = false, "true or false", check::any;
+        /// How long a receiver may take to answer.
+        timeout_ms: u64 = limits::WEBHOOK_TIMEOUT_MS, "milliseconds", |v| check::between(*v, 100, limits::WEBHOOK_TIMEOUT_MS);
+        /// The pauses after attempts that failed; after one attempt more an event is given up.
+        retry_schedule_s: Vec<u64> = limits::WEBHOOK_RETRY_SCHEDULE_S.to_vec(), "list of seconds", check::pauses;
+    }
     /// Logs, metrics and traces.
     telemetry: Telemetry {
         /// `text` or `json`.

@@ -138,8 +138,27 @@ limits! {
     LINK_COMMAND_SLOW_MS: u64 = 5_000, "milliseconds", "How long an outcome may take; beyond it further commands of those conversations are refused as unavailable, but for one per second, until one takes less.";
     LINK_COMMANDS_APPENDED: usize = 8_192, "commands", "Commands of one link that wait for the command log; then the router reads no more of the link.";
     LINK_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes that wait for one link to a node; beyond it the link is closed, and the node checks for itself.";
+    WEBHOOKS: usize = 16, "webhooks", "Webhooks of one tenant.";
+    WEBHOOK_URL_BYTES: usize = 2_048, "bytes", "The URL of a webhook or hook.";
+    WEBHOOK_BODY_BYTES: usize = 20_000, "bytes", "The body of a webhook; an event that makes a larger one goes without its content, marked as truncated.";
+    WEBHOOK_SECRETS: usize = 4, "secrets", "Secrets of one webhook that sign at the same time.";
+    WEBHOOK_SECRET_OVERLAP_S: u64 = 7 * 86_400, "seconds", "How long a secret that was rotated may go on signing, at most.";
+    WEBHOOK_TIMEOUT_MS: u64 = 15_000, "milliseconds", "How long a webhook's receiver may take to answer; the configuration may shorten it.";
+    WEBHOOK_CONNECT_TIMEOUT_MS: u64 = 5_000, "milliseconds", "Of it, resolving the name and connecting.";
+    WEBHOOK_ANSWER_BYTES: usize = 512, "bytes", "What is read and kept of a receiver's answer.";
+    WEBHOOK_RETRY_AFTER_S: u64 = 3_600, "seconds", "The longest Retry-After of a receiver that is obeyed; a longer one counts as this.";
+    WEBHOOK_WINDOW: usize = 256, "events", "Undelivered events of one webhook and stream partition that are kept in memory; the rest waits in the rows.";
+    WEBHOOK_IN_FLIGHT: usize = 8, "requests", "Requests on their way to one webhook from one stream partition.";
+    WEBHOOK_PARKED: usize = 256, "conversations", "Conversations of one webhook and stream partition that are set aside as their events fail while others arrive; beyond it all wait.";
+    WEBHOOK_FAILING_DAYS: u64 = 5, "days", "A webhook that took nothing for so long is disabled.";
+    FEED_TTL_S: u64 = 4 * 86_400, "seconds", "How long a tenant's feed is kept for its webhooks and for who pulls it.";
+    DELIVERY_TTL_S: u64 = 2 * 86_400, "seconds", "How long the log of deliveries is kept.";
+    DEAD_LETTER_TTL_S: u64 = 30 * 86_400, "seconds", "How long dead letters are kept.";
     ROUTES_PER_USER: usize = 16, "gateways", "Gateways that hold sessions of one user.";
 }
 
 /// Events of a partition of the events table: `seq / EVENTS_PER_BUCKET`.
 pub const EVENTS_PER_BUCKET: u64 = 4096;
+
+/// The pauses after the first, second, third ... attempt of a webhook that failed, in seconds: more than a day in all.
+pub const WEBHOOK_RETRY_SCHEDULE_S: &[u64] = &[1, 5, 20, 60, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200];

@@ -77,6 +77,17 @@ pub const LEFT_OUT: &[&str] = &[
     "ListMembersResponse.next_page_token",
     "ListMessagesResponse.overlays",
     "ListMessagesResponse.hidden",
+    "Webhook.secret",
+    "Webhook.public_key",
+    "Webhook.disabled_reason",
+    "Delivery.conversation",
+    "Delivery.seq",
+    "Delivery.error",
+    "Delivery.answer",
+    "DeadLetter.conversation",
+    "DeadLetter.user",
+    "ListDeliveriesResponse.next_page_token",
+    "ListDeadLettersResponse.next_page_token",
 ];
 
 /// Texts that are a JSON document, inline in JSON.

@@ -61,6 +61,26 @@ pub static STREAM: Table = expiring("stream", &[number("partition")], &[number("
 /// How far consumers of the embedded event stream are. Value: `CounterRow`; version: the offset.
 pub static STREAM_POSITIONS: Table = table("stream_positions", &[text("consumer")], &[number("partition")]);
 
+/// Tenants whose events are kept in a feed. Value: `FeedRow`; by compare-and-set, and changed with every change of the
+/// tenant's webhooks, so that reading this table tells what changed. One partition ("all"), so that they can be listed.
+pub static FEEDS: Table = table("feeds", &[text("all")], &[text("tenant")]);
+/// A tenant's events in the order of a partition of the event stream. Value: `FeedEntryRow`; version: the position;
+/// expires after [`limits::FEED_TTL_S`].
+pub static FEED: Table = expiring("feed", &[text("tenant"), number("partition")], &[number("position")]);
+/// Up to where feeds are written. Value: `FeedHeadRow`; version: the position.
+pub static FEED_HEADS: Table = table("feed_heads", &[text("tenant")], &[number("partition")]);
+/// Webhooks. Value: `WebhookRow`; by compare-and-set.
+pub static WEBHOOKS: Table = table("webhooks", &[text("tenant")], &[text("webhook")]);
+/// How far a webhook is in a partition. Value: `LaneRow`; version: the time it was written.
+pub static WEBHOOK_LANES: Table = table("webhook_lanes", &[text("tenant"), text("lane")], &[number("partition")]);
+/// Attempts to deliver. Value: `DeliveryRow`; version: 0, written once; expires after [`limits::DELIVERY_TTL_S`].
+pub static DELIVERIES: Table =
+    expiring("deliveries", &[text("tenant"), text("webhook"), number("bucket")], &[number("time"), text("id")]);
+/// Events that were given up. Value: `DeadLetterRow`; version: the time it was written; expires after
+/// [`limits::DEAD_LETTER_TTL_S`].
+pub static DEAD_LETTERS: Table =
+    expiring("dead_letters", &[text("tenant"), text("webhook")], &[number("time"), text("log"), number("seq")]);
+
 /// Every table.
 pub static ALL: &[&Table] = &[
     &EVENTS,
@@ -81,7 +101,17 @@ pub static ALL: &[&Table] = &[
     &CONVERSATIONS,
     &JOBS,
     &PINS,
+    &FEEDS,
+    &FEED,
+    &FEED_HEADS,
+    &WEBHOOKS,
+    &WEBHOOK_LANES,
+    &DELIVERIES,
+    &DEAD_LETTERS,
 ];
+
+mod feeds;
+pub use feeds::*;
 
 /// How many partitions a tenant's users are spread over.
 pub const USER_SHARDS: u64 = 16;

@@ -4,7 +4,7 @@ use stonechat_model::limits;
 use stonechat_proto::v1::{
     conversation_service_server::ConversationServiceServer, member_service_server::MemberServiceServer,
     message_service_server::MessageServiceServer, tenant_service_server::TenantServiceServer,
-    user_service_server::UserServiceServer,
+    user_service_server::UserServiceServer, webhook_service_server::WebhookServiceServer,
 };
 use tonic::service::Routes;
 
@@ -59,6 +59,20 @@ stonechat_operations::serve! {
         hide_message: HideMessageRequest => Done;
         mark_read: MarkReadRequest => Done;
     }
+    webhook_service_server::WebhookService {
+        create_webhook: CreateWebhookRequest => Webhook;
+        get_webhook: GetWebhookRequest => Webhook;
+        list_webhooks: ListWebhooksRequest => ListWebhooksResponse;
+        update_webhook: UpdateWebhookRequest => Webhook;
+        delete_webhook: DeleteWebhookRequest => DeleteWebhookResponse;
+        rotate_webhook_secret: RotateWebhookSecretRequest => Webhook;
+        enable_webhook: EnableWebhookRequest => Webhook;
+        test_webhook: TestWebhookRequest => Delivery;
+        list_deliveries: ListDeliveriesRequest => ListDeliveriesResponse;
+        list_dead_letters: ListDeadLettersRequest => ListDeadLettersResponse;
+        replay_event: ReplayEventRequest => Delivery;
+        replay_events: ReplayEventsRequest => Replay;
+    }
 }
 
 /// The descriptors of the public contract only: what roles say to each other is nobody's business.
@@ -77,6 +91,7 @@ pub(crate) fn routes(served: &Served) -> axum::Router {
         .add_service(UserServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
         .add_service(ConversationServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
         .add_service(MemberServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
+        .add_service(WebhookServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
         .add_service(MessageServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES));
     let reflection =
         tonic_reflection::server::Builder::configure().register_file_descriptor_set(public_descriptors()).build_v1();

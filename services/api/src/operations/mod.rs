@@ -6,6 +6,7 @@ mod members;
 mod messages;
 mod tenants;
 mod users;
+mod webhooks;
 
 use std::sync::LazyLock;
 
@@ -34,7 +35,7 @@ pub(crate) fn every() -> &'static [Operation] {
 /// The operations of the services that are not [`data`].
 pub(crate) fn all() -> &'static [Operation] {
     static ALL: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-        [tenants::TABLE, users::TABLE, conversations::TABLE, members::TABLE, messages::TABLE].concat()
+        [tenants::TABLE, users::TABLE, conversations::TABLE, members::TABLE, messages::TABLE, webhooks::TABLE].concat()
     });
     &ALL
 }

@@ -4,6 +4,7 @@ mod conversations;
 mod messages;
 mod tenants;
 mod users;
+mod webhooks;
 
 pub(crate) use messages::say_what_they_say_now;
 
@@ -40,6 +41,8 @@ pub struct Dependencies {
     pub presence: Arc<dyn Presence>,
     /// The gate that requests pass.
     pub gate: Arc<Gate>,
+    /// Sends webhooks.
+    pub sender: stonechat_webhooks::Sender,
 }
 
 /// The operations.
@@ -50,6 +53,8 @@ pub(crate) struct Service {
     presence: Arc<dyn Presence>,
     views: Views,
     keys: Keys,
+    webhooks: stonechat_webhooks::Webhooks,
+    sender: stonechat_webhooks::Sender,
 }
 
 /// A conversation's id as a caller gave it.
@@ -82,9 +87,10 @@ pub(crate) fn page_size(given: u32) -> usize {
 impl Service {
     /// The operations on these dependencies.
     pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
-        let Dependencies { rows, caller, presence, gate: _ } = dependencies;
+        let Dependencies { rows, caller, presence, gate: _, sender } = dependencies;
+        let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&rows));
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
-        Self { config, rows, caller, presence, views, keys }
+        Self { config, rows, caller, presence, views, keys, webhooks, sender }
     }
 
     /// Has an action on a conversation done.

@@ -37,6 +37,9 @@ pub(crate) fn held(table: &Table) -> Option<Held> {
         _ if is_one_of(&through) || is_one_of(&through_users) => Some(Held::ByConversation),
         ["tenant"] | ["tenant", "shard"] => Some(Held::ByTenant),
         _ if is_one_of(&[&tables::KEYS, &tables::STREAM]) => Some(Held::Apart),
+        // `Webhooks::delete_tenant` deletes them.
+        _ if is_one_of(&[&tables::FEEDS, &tables::FEED, &tables::WEBHOOK_LANES]) => Some(Held::Apart),
+        _ if is_one_of(&[&tables::DELIVERIES, &tables::DEAD_LETTERS]) => Some(Held::Apart),
         _ if is_one_of(&[&tables::TENANTS, &tables::COUNTERS, &tables::STREAM_POSITIONS, &tables::JOBS]) => {
             Some(Held::Not)
         }
@@ -73,6 +76,7 @@ impl Data {
             }
         }
         self.delete_keys(tenant).await?;
+        stonechat_webhooks::Webhooks::new(std::sync::Arc::clone(&self.rows)).delete_tenant(tenant).await?;
         stream::delete_tenant(&self.rows, tenant).await?;
         for table in tables::ALL.iter().filter(|table| held(table) == Some(Held::ByTenant)) {
             self.delete_by_tenant(table, tenant).await?;

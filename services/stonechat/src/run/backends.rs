@@ -30,6 +30,8 @@ pub struct Backends {
     pub rows: Arc<dyn Rows>,
     /// What routers share; only where this process is one.
     pub logs: Option<Logs>,
+    /// What happened; only where this process is a router or delivers webhooks.
+    pub events: Option<Arc<dyn EventStream>>,
     /// Where users are.
     pub presence: Arc<dyn Presence>,
     /// What the names of this process's nodes end with; another one at each start.
@@ -72,7 +74,12 @@ impl Opening<'_> {
             }
             (true, LogBackend::Kafka) => (Some(self.kafka_logs().await?), uuid::Uuid::now_v7().simple().to_string()),
         };
-        Ok(Backends { rows, logs, presence, start })
+        let events = match &logs {
+            Some(logs) => Some(Arc::clone(&logs.events)),
+            None if self.roles.has(Role::Webhooks) => Some(self.kafka_events().await?),
+            None => None,
+        };
+        Ok(Backends { rows, logs, events, presence, start })
     }
 
     async fn rows(&self) -> Result<Arc<dyn Rows>, RunError> {
@@ -100,7 +107,9 @@ impl Opening<'_> {
             let peers = self.others.find(&self.config.cluster.presence);
             let (presence, run) = RemotePresence::new(peers, self.end.clone());
             tokio::spawn(run);
-            readiness::follow(self.health.part("presence"), presence.ready(), self.end.clone());
+            if !self.roles.are_among(&[Role::Storage, Role::Webhooks]) {
+                readiness::follow(self.health.part("presence"), presence.ready(), self.end.clone());
+            }
             return Ok(presence);
         }
         match self.config.presence.backend {
@@ -153,11 +162,14 @@ async fn cql_rows(_: &Config) -> Result<Arc<dyn Rows>, RunError> {
 #[cfg(feature = "cluster")]
 impl Opening<'_> {
     async fn kafka_logs(&self) -> Result<Logs, RunError> {
-        use stonechat_log::{KafkaCommandLog, KafkaEventStream};
         let config = super::settings::kafka(self.config);
-        let commands = KafkaCommandLog::open(&config).await?;
-        let events = KafkaEventStream::open(&config).await?;
+        let commands = stonechat_log::KafkaCommandLog::open(&config).await?;
+        let events = self.kafka_events().await?;
         Ok(Logs { commands, events })
+    }
+
+    async fn kafka_events(&self) -> Result<Arc<dyn EventStream>, RunError> {
+        Ok(stonechat_log::KafkaEventStream::open(&super::settings::kafka(self.config)).await?)
     }
 
     async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {
@@ -173,6 +185,10 @@ impl Opening<'_> {
 #[cfg(not(feature = "cluster"))]
 impl Opening<'_> {
     async fn kafka_logs(&self) -> Result<Logs, RunError> {
+        Err(missing("log.backend: kafka"))
+    }
+
+    async fn kafka_events(&self) -> Result<Arc<dyn EventStream>, RunError> {
         Err(missing("log.backend: kafka"))
     }
 

@@ -2,7 +2,7 @@
 
 mod backends;
 mod dev;
-pub mod operations;
+mod outbound;
 mod peers;
 mod prepare;
 mod readiness;
@@ -140,6 +140,11 @@ fn configure(args: &RunArgs, roles: &Roles) -> Result<Config, RunError> {
         if !roles.are_all() {
             return Err(RunError::Refused("--dev runs every role in one process".to_owned()));
         }
+        // Whoever tries webhooks out has a receiver on this machine.
+        let loopback = ["127.0.0.0/8", "::1/128"].map(str::to_owned);
+        config.webhooks.allowed_addresses.extend(loopback);
+        config.webhooks.ports.clear();
+        config.webhooks.allow_http = true;
         if args.data.is_none() && config.server.data == Config::default().server.data {
             config.server.data = PathBuf::from("data/dev");
         }
@@ -153,6 +158,9 @@ fn configure(args: &RunArgs, roles: &Roles) -> Result<Config, RunError> {
 fn check_roles(config: &Config, roles: &Roles) -> Result<(), RunError> {
     let refused = |reason: &str| Err(RunError::Refused(reason.to_owned()));
     let cluster = &config.cluster;
+    if roles.has(Role::Webhooks) && !roles.has(Role::Router) && config.log.backend == LogBackend::Embedded {
+        return refused("log.backend: webhooks without a router in their process need kafka");
+    }
     if roles.has(Role::Router) && config.log.backend == LogBackend::Embedded {
         let has_rows = roles.has(Role::Storage) && config.rows.backend == RowsBackend::Embedded;
         if !has_rows {
@@ -173,7 +181,7 @@ fn check_roles(config: &Config, roles: &Roles) -> Result<(), RunError> {
             "presence.backend: memory is kept by one process, and cluster.presence names several; they need redis",
         );
     }
-    let needs_presence = !roles.has(Role::Presence) && *roles != Roles::new(&[Role::Storage]);
+    let needs_presence = !roles.has(Role::Presence) && !roles.are_among(&[Role::Storage, Role::Webhooks]);
     if needs_presence && cluster.presence.is_empty() {
         return refused("cluster.presence: a process without presence needs the addresses of those with it");
     }

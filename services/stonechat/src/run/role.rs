@@ -17,6 +17,8 @@ pub enum Role {
     Presence,
     /// Every durable row.
     Storage,
+    /// Delivers tenants' webhooks.
+    Webhooks,
 }
 
 /// The roles of a process.
@@ -24,7 +26,7 @@ pub enum Role {
 pub struct Roles(BTreeSet<Role>);
 
 impl Roles {
-    const EACH: [Role; 5] = [Role::Gateway, Role::Api, Role::Router, Role::Presence, Role::Storage];
+    const EACH: [Role; 6] = [Role::Gateway, Role::Api, Role::Router, Role::Presence, Role::Storage, Role::Webhooks];
 
     /// The roles that were asked for; all of them where none was.
     pub fn new(asked: &[Role]) -> Self {
@@ -37,6 +39,11 @@ impl Roles {
     /// Whether a role is among them.
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)
+    }
+
+    /// Whether all of them are among these.
+    pub fn are_among(&self, these: &[Role]) -> bool {
+        self.0.iter().all(|role| these.contains(role))
     }
 
     /// Whether no role is missing.

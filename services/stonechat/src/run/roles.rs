@@ -16,6 +16,8 @@ use stonechat_rpc::{
     remote::{LinkServer, PresenceServer, RouterLinks, Sharing, StorageServer},
 };
 use stonechat_telemetry::Metrics;
+use stonechat_webhooks::Sender;
+use stonechat_webhooks_service::WebhooksConfig;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -73,6 +75,8 @@ struct Nodes {
     gate: Arc<Gate>,
     /// The router of this process.
     front: Option<Arc<dyn RouterLink>>,
+    /// Sends to servers that tenants name.
+    sender: Sender,
 }
 
 /// A node's way to routers.
@@ -95,13 +99,16 @@ impl Starting<'_> {
         });
         let verifier = Arc::new(Verifier::new(Arc::clone(&self.backends.rows)));
         let gate = Arc::new(Gate::new(self.gate_config(), Arc::clone(&verifier)));
-        let nodes = Nodes { inboxes, verifier, gate, front };
+        let nodes = Nodes { inboxes, verifier, gate, front, sender: super::outbound::sender(self.config) };
         let mut tasks = Vec::new();
         let (goodbye, closing) = (CancellationToken::new(), CancellationToken::new());
         let internal = self.internal(&nodes, &goodbye, &closing);
         let mut app = Router::new().merge(self.health.routes());
         if self.roles.has(Role::Router) {
             tasks.extend(self.start_router(&nodes));
+        }
+        if self.roles.has(Role::Webhooks) {
+            tasks.extend(self.start_webhooks(&nodes));
         }
         let gateway = self.roles.has(Role::Gateway).then(|| self.start_gateway(&nodes));
         if let Some(gateway) = &gateway {
@@ -208,6 +215,15 @@ impl Starting<'_> {
         Some(tokio::spawn(stonechat_router::run(dependencies, self.end.clone())))
     }
 
+    fn start_webhooks(&self, nodes: &Nodes) -> Option<JoinHandle<()>> {
+        let (rows, sender) = (Arc::clone(&self.backends.rows), nodes.sender.clone());
+        let stream = self.backends.events.clone()?;
+        let schedule = self.config.webhooks.retry_schedule_s.iter().map(|seconds| Duration::from_secs(*seconds));
+        let config = WebhooksConfig { schedule: schedule.collect() };
+        let dependencies = stonechat_webhooks_service::Dependencies { rows, stream, sender };
+        Some(tokio::spawn(stonechat_webhooks_service::run(config, dependencies, self.end.clone())))
+    }
+
     fn start_gateway(&self, nodes: &Nodes) -> Arc<Gateway> {
         let settings = &self.config.gateway;
         let way = self.way("gateway", nodes);
@@ -248,8 +264,11 @@ impl Starting<'_> {
             caller,
             presence: Arc::clone(&self.backends.presence),
             gate: Arc::clone(&nodes.gate),
+            sender: nodes.sender.clone(),
         };
-        let (app, jobs) = stonechat_api::router(api_config, dependencies, super::operations::OTHERS);
+        // What the other services have operations of their own for is shown in the documents as well.
+        let others = [];
+        let (app, jobs) = stonechat_api::router(api_config, dependencies, &others);
         tokio::spawn(jobs.run(self.end.clone()));
         app
     }

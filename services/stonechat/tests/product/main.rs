@@ -2,7 +2,6 @@
 #![expect(clippy::large_futures, reason = "a test has a stack to itself")]
 
 mod api;
-mod command_line;
 mod crash;
 mod data;
 mod eviction;
@@ -13,3 +12,4 @@ mod support;
 mod tokens;
 mod traces;
 mod walls;
+mod webhooks;
