@@ -191,7 +191,7 @@ async fn where_every_process_fails_calls_go_on_and_work_at_once_when_one_does() 
 async fn what_one_process_has_no_time_for_another_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let engine: Arc<dyn Rows> = EmbeddedRows::open(folder.path(), EmbeddedRowsConfig::default()).unwrap();
-    let busy = Server::start(|_| storage_server::StorageServer::new(Busy::default())).await;
+    let busy = Server::start(|_| storage_server::StorageServer::new(Busy)).await;
     let free = Server::start(|drain| StorageServer::service(Arc::clone(&engine), drain)).await;
     let (rows, run) = RemoteRows::new(support::peers(&[busy.address, free.address]), CancellationToken::new());
     tokio::spawn(run);

@@ -82,6 +82,7 @@ impl Api {
             origin: None,
             traceparent: String::new(),
             body: Some(command_record::Body::Action(action.clone())),
+            ..CommandRecord::default()
         };
         self.history.asked(&client_id, format!("{conversation} by {sender:?}: {action:?}"));
         match self.call(&record).await {

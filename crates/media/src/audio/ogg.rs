@@ -30,7 +30,7 @@ fn last_granule(reading: &mut Reading<'_>, serial: [u8; 4]) -> Result<Option<u64
     let length = usize::try_from(reading.size() - from).unwrap_or(usize::MAX);
     let tail = reading.some(from, length)?;
     let pages = tail.windows(18).filter(|page| page.starts_with(b"OggS\0") && page[14..18] == serial);
-    let granules = pages.filter_map(|page| page[6..14].try_into().ok().map(u64::from_le_bytes));
+    let mut granules = pages.filter_map(|page| page[6..14].try_into().ok().map(u64::from_le_bytes));
     // All ones: no packet ends on that page. Nothing: it holds headers.
-    Ok(granules.filter(|granule| *granule != u64::MAX && *granule > 0).next_back())
+    Ok(granules.rfind(|granule| *granule != u64::MAX && *granule > 0))
 }
