@@ -111,8 +111,7 @@ impl LaneTask {
         let mut lane = self.restore();
         let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
         let mut flying = FuturesUnordered::new();
-        loop {
-            let Some(webhook) = self.webhook() else { break };
+        while let Some(webhook) = self.webhook() {
             let head = *self.head.borrow_and_update();
             self.fill(&mut lane, &webhook, head).await?;
             lane.pause_until(webhook.paused_until_us());

@@ -190,7 +190,14 @@ impl FakeLink {
         };
         let log = state.logs.entry(conversation.to_owned()).or_default();
         let seq = log.len() as u64 + 1;
-        log.push(Event { seq, sender: self.user.clone(), time_us: 1, client_id: id, body: Some(body), ..Event::default() });
+        log.push(Event {
+            seq,
+            sender: self.user.clone(),
+            time_us: 1,
+            client_id: id,
+            body: Some(body),
+            ..Event::default()
+        });
         state.seqs.insert(key, seq);
         self.changed.send_modify(|n| *n += 1);
         (!lost).then_some(seq)
