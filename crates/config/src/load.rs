@@ -100,9 +100,14 @@ fn typed(key: &Key, text: String) -> Value {
         Json::Bool(_) => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         Json::Number(number) if number.is_f64() => text.parse::<f64>().map_or_else(|_| Value::from(text), Value::from),
         Json::Number(_) => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
-        Json::Array(_) => {
+        Json::Array(present) => {
+            let is_of_numbers = present.first().is_some_and(Json::is_number);
+            let item = |item: &str| match item.parse::<u64>() {
+                Ok(number) if is_of_numbers => Value::from(number),
+                _ => Value::from(item),
+            };
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            Value::from(items.map(Value::from).collect::<Vec<_>>())
+            Value::from(items.map(item).collect::<Vec<Value>>())
         }
         _ => Value::from(text),
     }

@@ -101,7 +101,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         // Two attempts, so that what fails is given up soon.
-        let server = Server::start_with(&[("STONECHAT_WEBHOOKS__RETRY_SCHEDULE_S", "[1]")]).await;
+        let server = Server::start_with(&[("STONECHAT_WEBHOOKS__RETRY_SCHEDULE_S", "1")]).await;
         let rest = Rest::new(&server, &server.started.server_key);
         let (receiver, url) = Receiver::start().await;
         let group = json!({"id": "team", "kind": "group", "members": ["alice", "bob"]});
@@ -273,7 +273,7 @@ async fn webhooks_go_to_no_address_that_is_not_public() {
         assert_eq!((status, body["code"].as_str()), (400, Some("invalid_argument")), "{url}: {body}");
     }
     // A name is taken, and refused when it is resolved: outside of development this machine is no public address.
-    let environment = [("STONECHAT_WEBHOOKS__ALLOWED_ADDRESSES", "[\"203.0.113.0/24\"]")];
+    let environment = [("STONECHAT_WEBHOOKS__ALLOWED_ADDRESSES", "203.0.113.0/24")];
     let strict = Server::start_with(&environment).await;
     let rest = Rest::new(&strict, &strict.started.server_key);
     let (status, webhook) = rest.post("/v1/webhooks", json!({"url": "http://metadata.invalid/"})).await;
