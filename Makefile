@@ -13,6 +13,8 @@ ARGS ?=
 # bench
 BENCH_SECONDS ?= 10
 BENCH_ARGS ?=
+# bench-cluster
+BENCH_CLUSTER_ARGS ?=
 # chaos
 CHAOS_SECONDS ?= 180
 CHAOS_KILLS ?= 40
@@ -83,6 +85,11 @@ proto-accept: ## Accept what was added to the contracts as their baseline; refus
 .PHONY: bench
 bench: ## Speed and size of the embedded mode, as a table; BENCH_ARGS=--json as JSON
 	ulimit -n "$$(ulimit -Hn)" && $(RUN) --package stonechat -- bench all --spawn --seconds $(BENCH_SECONDS) $(BENCH_ARGS)
+
+.PHONY: bench-cluster
+bench-cluster: backends ## Cost of a cluster by role beside the embedded mode; BENCH_CLUSTER_ARGS=--help for more
+	cargo build $(CARGO_FLAGS) --profile $(PROFILE) --package stonechat --features cluster
+	ulimit -n "$$(ulimit -Hn)" && $(RUN) --package stonechat-cluster-tests --bin bench-cluster -- $(BENCH_CLUSTER_ARGS)
 
 .PHONY: chaos
 chaos: ## A crash storm: CHAOS_KILLS kill -9 in CHAOS_SECONDS under CHAOS_RATE sends/s; and a full disk

@@ -5,11 +5,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, Router, http::StatusCode, routing::get};
 use parking_lot::RwLock;
 use serde_json::json;
+use tokio::sync::watch;
 
 /// The parts of a process that must be ready before it is given work.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Health {
     parts: Arc<RwLock<BTreeMap<String, bool>>>,
+    ready: watch::Sender<bool>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { parts: Arc::default(), ready: watch::Sender::new(true) }
+    }
 }
 
 /// One part's flag.
@@ -27,13 +35,25 @@ impl Health {
 
     /// Adds a part that is not ready yet; a part of the same name is shared.
     pub fn part(&self, name: &str) -> Readiness {
-        self.parts.write().entry(name.to_owned()).or_insert(false);
+        let mut parts = self.parts.write();
+        parts.entry(name.to_owned()).or_insert(false);
+        self.tell(&parts);
         Readiness { health: self.clone(), name: name.to_owned() }
     }
 
     /// The parts that are not ready, in the order of their names.
     pub fn not_ready(&self) -> Vec<String> {
         self.parts.read().iter().filter(|(_, ready)| !**ready).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether every part is ready, and when that changes.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    fn tell(&self, parts: &BTreeMap<String, bool>) {
+        let now = parts.values().all(|ready| *ready);
+        self.ready.send_if_modified(|before| std::mem::replace(before, now) != now);
     }
 
     /// Whether every part is ready.
@@ -61,6 +81,7 @@ impl Readiness {
             && *before != ready
         {
             *before = ready;
+            self.health.tell(&parts);
             tracing::info!(part.name = self.name, part.ready = ready, "readiness changed");
         }
     }
@@ -92,7 +113,12 @@ mod tests {
             ask(&health, "/readyz").await,
             (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "not_ready": ["gateway"] }))
         );
+        let mut watched = health.watch();
+        assert!(!*watched.borrow_and_update());
         gateway.set(true);
+        assert!(watched.has_changed().unwrap() && *watched.borrow_and_update());
+        rows.set(true);
+        assert!(!watched.has_changed().unwrap(), "nothing changed");
         assert_eq!(ask(&health, "/readyz").await, (StatusCode::OK, json!({ "ready": true, "not_ready": [] })));
         gateway.set(false);
         assert!(!health.is_ready());

@@ -173,6 +173,15 @@ impl Backends {
 }
 
 impl Backends {
+    /// The process ids of all servers, each with its backend's name and its number.
+    pub fn pids(&self) -> Vec<(String, u32)> {
+        let kafka = (0..self.kafka.count()).map(|server| ("kafka", server, self.kafka.pid(server)));
+        let cassandra = self.cassandra.iter().map(|it| ("cassandra", 0, it.pid()));
+        let redis = (0..self.redis.addresses().len()).map(|server| ("redis", server, self.redis.pid(server)));
+        let all = kafka.chain(cassandra).chain(redis);
+        all.filter_map(|(name, server, pid)| Some((format!("{name}{}", server + 1), pid?))).collect()
+    }
+
     /// Waits until all of them answer.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ use stonechat_model::{ConversationId, GatewayId, TenantId, TimeUs, UserId};
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Presence, RouterLink};
 use stonechat_views::Views;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{GatewayConfig, Rules};
 use fanouts::Fanouts;
@@ -79,6 +79,8 @@ pub struct Hub {
     fanouts: Fanouts,
     locks: Locks,
     next_session: AtomicU64,
+    /// For sessions that open, so that many at once leave something for those that are open.
+    pub(crate) opening: Semaphore,
     work: Mutex<VecDeque<Work>>,
     has_work: Notify,
 }
@@ -96,6 +98,7 @@ impl Hub {
             fanouts: Fanouts::default(),
             locks: Locks::default(),
             next_session: AtomicU64::new(1),
+            opening: Semaphore::new(stonechat_model::limits::SYNCS_AT_ONCE),
             work: Mutex::default(),
             has_work: Notify::new(),
         })

@@ -35,6 +35,8 @@ impl Session {
         metrics::counter!("stonechat_gateway_hellos_total").increment(1);
         let rules = self.hub.rules;
         let opened = async {
+            // Never closed.
+            let _turn = self.hub.opening.acquire().await;
             if rules.register_before_sync {
                 self.hub.attach(&session).await?;
             }

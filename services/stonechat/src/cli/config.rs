@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
-use stonechat_config::Config;
-
 use super::{CliError, output};
+use crate::run::role::Role;
+use clap::Subcommand;
 
 /// What to do about the configuration.
 #[derive(Debug, Subcommand)]
@@ -14,6 +13,10 @@ pub enum ConfigCommand {
     Check {
         /// The file.
         file: Option<PathBuf>,
+        /// The role that is to run with it, given again for each; all of them when not given. The operator's key is
+        /// looked at where the api is among them.
+        #[arg(long)]
+        role: Vec<Role>,
     },
     /// Print a file with every key at its default.
     Defaults,
@@ -28,9 +31,8 @@ pub enum ConfigCommand {
 /// Does it.
 pub fn execute(command: ConfigCommand) -> Result<(), CliError> {
     match command {
-        ConfigCommand::Check { file } => {
-            let config = Config::load(file.as_deref()).map_err(|e| CliError::Failed(e.to_string()))?;
-            config.check_secrets().map_err(|e| CliError::Failed(e.to_string()))?;
+        ConfigCommand::Check { file, role } => {
+            crate::run::check(file.as_deref(), &role)?;
             output::line("configuration is good");
         }
         ConfigCommand::Defaults => output::line(stonechat_config::defaults().trim_end()),

@@ -11,7 +11,11 @@ mod roles;
 #[cfg(feature = "cluster")]
 mod settings;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use stonechat_config::{Config, LogBackend, LogFormat, PresenceBackend, RowsBackend};
 use stonechat_lifecycle::{Health, Shutdown};
@@ -152,6 +156,16 @@ fn configure(args: &RunArgs, roles: &Roles) -> Result<Config, RunError> {
         config.check_secrets()?;
     }
     Ok(config)
+}
+
+/// Whether a file, together with the environment, fits these roles; all of them where none is named.
+pub fn check(file: Option<&Path>, roles: &[Role]) -> Result<(), RunError> {
+    let (config, roles) = (Config::load(file)?, Roles::new(roles));
+    check_roles(&config, &roles)?;
+    if roles.has(Role::Api) {
+        config.check_secrets()?;
+    }
+    Ok(())
 }
 
 /// Whether the roles can work as the configuration says.

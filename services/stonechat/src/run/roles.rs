@@ -20,7 +20,7 @@ use stonechat_webhooks::Sender;
 use stonechat_webhooks_service::WebhooksConfig;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::{server::NamedService, service::Routes};
 
 use super::{
     Backends, drain_time,
@@ -152,26 +152,32 @@ impl Starting<'_> {
             return None;
         }
         let mut routes = Routes::builder();
-        let mut serves = false;
+        let mut served = Vec::new();
         if let Some(front) = &nodes.front {
             let link =
                 LinkServer::service(Arc::clone(front), Arc::clone(&nodes.inboxes), goodbye.clone(), closing.clone());
+            served.push(name_of(&link));
             routes.add_service(link);
-            serves = true;
         }
         if self.roles.has(Role::Storage) {
-            routes.add_service(StorageServer::service(Arc::clone(&self.backends.rows), goodbye.clone()));
-            serves = true;
+            let storage = StorageServer::service(Arc::clone(&self.backends.rows), goodbye.clone());
+            served.push(name_of(&storage));
+            routes.add_service(storage);
         }
         if self.roles.has(Role::Presence) {
             let sharing = match self.config.presence.backend {
                 PresenceBackend::Memory => Sharing::Alone,
                 PresenceBackend::Redis => Sharing::All,
             };
-            routes.add_service(PresenceServer::service(Arc::clone(&self.backends.presence), sharing, goodbye.clone()));
-            serves = true;
+            let presence = PresenceServer::service(Arc::clone(&self.backends.presence), sharing, goodbye.clone());
+            served.push(name_of(&presence));
+            routes.add_service(presence);
         }
-        serves.then(|| routes.routes().into_axum_router())
+        if served.is_empty() {
+            return None;
+        }
+        routes.add_service(readiness::grpc(self.health, served, self.end.clone()));
+        Some(routes.routes().into_axum_router())
     }
 
     /// How a node reaches routers.
@@ -322,6 +328,11 @@ impl Running {
             tracing::info!("stopped");
         }
     }
+}
+
+/// The full name of a gRPC service.
+fn name_of<S: NamedService>(_: &S) -> &'static str {
+    S::NAME
 }
 
 fn ended(result: Option<Result<io::Result<()>, tokio::task::JoinError>>) {

@@ -4,8 +4,8 @@ use futures::{SinkExt as _, StreamExt as _, stream::iter};
 use http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use prost::Message as _;
 use stonechat_proto::v1::{
-    Action, ClientFrame, Command, ConversationKind, Create, Hello, Message as Content, Ping, ServerFrame, action,
-    client_frame, server_frame,
+    Action, ClientFrame, Command, ConversationKind, Create, Cursor, Hello, Message as Content, Ping, ServerFrame,
+    action, client_frame, server_frame,
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -44,23 +44,33 @@ pub(super) fn text(text: String) -> action::Kind {
 }
 
 impl Connection {
-    /// Connects and waits until it has caught up.
+    /// Connects to the next gateway in turn and waits until it has caught up.
     pub async fn open(server: &Server, user: String) -> Result<Self, CliError> {
+        let mut connection = Self::dial(server.next_host(), user).await?;
+        connection.hello(server, Vec::new(), 0).await?;
+        while !matches!(connection.next().await?, server_frame::Kind::Synced(_)) {}
+        Ok(connection)
+    }
+
+    /// Connects to a gateway.
+    pub async fn dial(host: &str, user: String) -> Result<Self, CliError> {
         let refused = |e: &dyn std::fmt::Display| failed("connect", e);
-        let url = format!("ws://{}/v1/ws", server.host);
+        let url = format!("ws://{host}/v1/ws");
         let mut request = url.into_client_request().map_err(|e| refused(&e))?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("stonechat.v1.proto"));
-        let tcp = TcpStream::connect(&server.host).await.map_err(|e| refused(&e))?;
+        let tcp = TcpStream::connect(host).await.map_err(|e| refused(&e))?;
         tcp.set_nodelay(true).map_err(|e| refused(&e))?;
         let config = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
         let connected = client_async_with_config(request, tcp, Some(config)).await;
         let (stream, _) = connected.map_err(|e| refused(&e))?;
-        let mut connection = Self { stream, user };
-        let token = server.token(&connection.user)?;
-        let hello = Hello { token, device: "bench".to_owned(), ..Hello::default() };
-        connection.send(client_frame::Kind::Hello(hello)).await?;
-        while !matches!(connection.next().await?, server_frame::Kind::Synced(_)) {}
-        Ok(connection)
+        Ok(Self { stream, user })
+    }
+
+    /// Opens the session of a client that is so far.
+    pub async fn hello(&mut self, server: &Server, cursors: Vec<Cursor>, user_log_seq: u64) -> Result<(), CliError> {
+        let token = server.token(&self.user)?;
+        let hello = Hello { token, device: "bench".to_owned(), cursors, user_log_seq, ..Hello::default() };
+        self.send(client_frame::Kind::Hello(hello)).await
     }
 
     /// Sends a frame.

@@ -71,7 +71,7 @@ async fn measure(
     shared.phase.store(MEASURING, Ordering::Relaxed);
     sleep(args.measured()).await;
     shared.phase.store(OVER, Ordering::Relaxed);
-    let (seconds, cpu_us) = window.end(server);
+    let spent = window.end(server);
     let mut all = Seen { latencies: latencies(), messages: 0, errors: 0 };
     while let Some(seen) = pairs.join_next().await {
         let seen = seen.map_err(|e| CliError::Failed(format!("a pair failed: {e}")))?;
@@ -83,9 +83,10 @@ async fn measure(
     Ok(Report {
         bench: bench.to_owned(),
         users: args.users(),
-        messages_per_second: Some(float(all.messages) / seconds),
-        server_cpu_us_per_message: cpu_us.map(|us| float(us) / float(all.messages.max(1))),
-        server_resident_bytes: server.usage().map(|usage| usage.resident_bytes),
+        messages_per_second: Some(float(all.messages) / spent.seconds),
+        server_cpu_us_per_message: spent.cpu_us.map(|us| float(us) / float(all.messages.max(1))),
+        cpu_us_per_message_by_process: spent.per(all.messages),
+        server_resident_bytes: server.resident_bytes(),
         errors: all.errors,
         ..Report::default()
     }
@@ -135,7 +136,7 @@ async fn pair(a: Connection, b: Connection, conversation: String, shared: Arc<Sh
 }
 
 /// Waits for the peer's message; gives how many refusals came before it.
-async fn arrival(receiver: &mut Connection, peer: &str) -> Result<u64, CliError> {
+pub(super) async fn arrival(receiver: &mut Connection, peer: &str) -> Result<u64, CliError> {
     let mut errors = 0;
     loop {
         match receiver.next().await? {

@@ -77,7 +77,7 @@ pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, 
         let deliveries = shared.deliveries.load(Ordering::Relaxed) - before;
         (window.end(server), deliveries)
     };
-    let ((seconds, cpu_us), deliveries) = tokio::select! {
+    let (spent, deliveries) = tokio::select! {
         measured = measuring => measured,
         failed = sending => return Err(failed),
     };
@@ -93,13 +93,14 @@ pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, 
     Ok(Report {
         bench: format!("fanout-{}", args.window),
         users: args.users(),
-        messages_per_second: Some(float(deliveries) / f64::from(expected.max(1)) / seconds),
-        deliveries_per_second: Some(float(deliveries) / seconds),
+        messages_per_second: Some(float(deliveries) / f64::from(expected.max(1)) / spent.seconds),
+        deliveries_per_second: Some(float(deliveries) / spent.seconds),
         last_member_p50_ms: quantile_ms(&last, 0.5),
         last_member_p99_ms: quantile_ms(&last, 0.99),
-        server_cpu_us_per_message: cpu_us.map(|us| float(us) * f64::from(expected) / float(deliveries.max(1))),
-        server_cpu_us_per_delivery: cpu_us.map(|us| float(us) / float(deliveries.max(1))),
-        server_resident_bytes: server.usage().map(|usage| usage.resident_bytes),
+        server_cpu_us_per_message: spent.cpu_us.map(|us| float(us) * f64::from(expected) / float(deliveries.max(1))),
+        server_cpu_us_per_delivery: spent.cpu_us.map(|us| float(us) / float(deliveries.max(1))),
+        cpu_us_per_delivery_by_process: spent.per(deliveries),
+        server_resident_bytes: server.resident_bytes(),
         ..Report::default()
     }
     .with_latencies(&last))

@@ -23,22 +23,22 @@ pub(super) async fn idle(args: &BenchArgs, server: &Server) -> Result<Report, Cl
     let first = open_all(server, 100).await?;
     drop(first);
     sleep(SETTLE).await;
-    let before = server.usage();
+    let before = server.resident_bytes();
     let mut connections = open_all(server, users).await?;
     sleep(SETTLE).await;
-    let after = server.usage();
+    let after = server.resident_bytes();
     for connection in &mut connections {
         connection.ping().await?;
     }
     let per_connection = before.zip(after).map(|(before, after)| {
-        let grown = after.resident_bytes.saturating_sub(before.resident_bytes);
+        let grown = after.saturating_sub(before);
         float(grown) / float(users as u64)
     });
     Ok(Report {
         bench: "idle".to_owned(),
         users,
         server_bytes_per_connection: per_connection,
-        server_resident_bytes: after.map(|usage| usage.resident_bytes),
+        server_resident_bytes: after,
         ..Report::default()
     })
 }

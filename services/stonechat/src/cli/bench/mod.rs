@@ -7,6 +7,7 @@ mod connection;
 mod direct;
 mod fanout;
 mod idle;
+mod reconnect;
 mod report;
 mod server;
 
@@ -15,8 +16,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::{CliError, output};
+use reconnect::ReconnectArgs;
 use report::Report;
-use server::Server;
+use server::{Server, Watched};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -33,6 +35,11 @@ pub enum BenchCommand {
     /// Connections that do nothing.
     #[command(after_help = "Example:\n  ulimit -n 30000; stonechat bench idle --spawn --users 10000")]
     Idle(BenchArgs),
+    /// A gateway of a cluster is killed: how long until its sessions are in sync with another one.
+    #[command(
+        after_help = "Example:\n  stonechat bench reconnect --url http://G1,http://G2 --server-pid gateway1=PID,... \\\n      --kill gateway1 --users 5000 --conversations 100 --key-id ID --key-secret SECRET"
+    )]
+    Reconnect(ReconnectArgs),
     /// All of them, each on a new server, as a table.
     All(BenchArgs),
 }
@@ -43,12 +50,15 @@ pub struct BenchArgs {
     /// Start a server of its own in a temporary folder.
     #[arg(long, conflicts_with = "url")]
     spawn: bool,
-    /// A server that runs.
-    #[arg(long, required_unless_present = "spawn", requires_all = ["key_id", "key_secret"])]
-    url: Option<String>,
-    /// The process id of that server, for its CPU time and memory.
-    #[arg(long)]
-    server_pid: Option<u32>,
+    /// A server that runs, or its gateways by commas; connections take them in turn.
+    #[arg(long, required_unless_present = "spawn", requires_all = ["key_id", "key_secret"], value_delimiter = ',')]
+    url: Vec<String>,
+    /// The process ids of that server, for their CPU time and memory: PID, or NAME=PID by commas.
+    #[arg(long, value_delimiter = ',')]
+    server_pid: Vec<Watched>,
+    /// The process ids of what is behind it, whose CPU time is told apart: NAME=PID by commas.
+    #[arg(long, value_delimiter = ',')]
+    backend_pid: Vec<Watched>,
     /// The key that signs tokens on that server.
     #[arg(long, env = "STONECHAT_KEY_ID")]
     key_id: Option<String>,
@@ -99,6 +109,14 @@ pub async fn execute(command: BenchCommand) -> Result<(), CliError> {
         BenchCommand::Rate(args) => finish(&args, direct::open_loop(&args, &start(&args).await?).await?),
         BenchCommand::Fanout(args) => finish(&args, fanout::fanout(&args, &start(&args).await?).await?),
         BenchCommand::Idle(args) => finish(&args, idle::idle(&args, &start(&args).await?).await?),
+        BenchCommand::Reconnect(args) => {
+            let server = Server::given(&args.bench)?;
+            let report = reconnect::reconnect(&args, server).await?;
+            match args.bench.json {
+                true => output::json(&report),
+                false => output::line(&report::lines(&report)),
+            }
+        }
         BenchCommand::All(args) => return all(args).await,
     }
     Ok(())
@@ -111,7 +129,7 @@ async fn start(args: &BenchArgs) -> Result<Server, CliError> {
 fn finish(args: &BenchArgs, report: Report) {
     match args.json {
         true => output::json(&report),
-        false => output::line(&report.for_people()),
+        false => output::line(&report::lines(&report)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was measured.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -36,6 +36,10 @@ pub(super) struct Report {
     pub server_bytes_per_connection: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_resident_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub cpu_us_per_message_by_process: BTreeMap<String, f64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub cpu_us_per_delivery_by_process: BTreeMap<String, f64>,
     /// Refusals and lost connections.
     pub errors: u64,
 }
@@ -63,6 +67,13 @@ pub(super) fn quantile_ms(latencies: &Latencies, quantile: f64) -> Option<f64> {
     (!latencies.is_empty()).then(|| float(latencies.value_at_quantile(quantile)) / 1_000.0)
 }
 
+/// Figures, one a line.
+pub(super) fn lines(figures: &impl Serialize) -> String {
+    let value = serde_json::to_value(figures).unwrap_or_default();
+    let figures = value.as_object().into_iter().flatten();
+    figures.map(|(name, value)| format!("{name:>34}  {value}")).collect::<Vec<_>>().join("\n")
+}
+
 impl Report {
     /// Takes the usual quantiles.
     pub fn with_latencies(mut self, latencies: &Latencies) -> Self {
@@ -71,13 +82,6 @@ impl Report {
         self.p99_ms = quantile_ms(latencies, 0.99);
         self.max_ms = quantile_ms(latencies, 1.0);
         self
-    }
-
-    /// Figures, one a line.
-    pub fn for_people(&self) -> String {
-        let value = serde_json::to_value(self).unwrap_or_default();
-        let figures = value.as_object().into_iter().flatten();
-        figures.map(|(name, value)| format!("{name:>28}  {value}")).collect::<Vec<_>>().join("\n")
     }
 }
 

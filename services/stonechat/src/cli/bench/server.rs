@@ -1,7 +1,10 @@
 //! The server that is measured.
 
 use std::{
+    collections::BTreeMap,
     process::Stdio,
+    str::FromStr,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,17 +18,38 @@ use tokio::{
     time::timeout,
 };
 
-use super::BenchArgs;
+use super::{BenchArgs, report::float};
 use crate::cli::CliError;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);
 
+/// A process whose CPU time is told.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// What it is called.
+    pub name: String,
+    pid: u32,
+}
+
+impl FromStr for Watched {
+    type Err = String;
+
+    /// `NAME=PID`, or the process id alone.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, pid) = text.split_once('=').unwrap_or(("server", text));
+        let pid = pid.parse().map_err(|_| format!("`{pid}` is no process id"))?;
+        Ok(Self { name: name.to_owned(), pid })
+    }
+}
+
 /// A server, its own or somebody's.
 pub(super) struct Server {
-    /// `host:port`.
-    pub host: String,
-    pid: Option<u32>,
+    /// `host:port` of each gateway.
+    pub hosts: Vec<String>,
+    next: AtomicUsize,
+    processes: Vec<Watched>,
+    backends: Vec<Watched>,
     key_id: KeyId,
     key_secret: String,
     /// Ends with this.
@@ -67,26 +91,44 @@ impl Server {
         let line = line.ok_or_else(|| failed("server ended", "see above"))?;
         let said: Announcement = serde_json::from_str(&line).map_err(|e| failed("read the server's line", e))?;
         let pid = child.id();
-        Self::new(&said.url, pid, &said.key_id, said.key_secret, Some((child, folder)))
+        let processes = pid.map(|pid| Watched { name: "server".to_owned(), pid }).into_iter().collect();
+        Ok(Self { processes, ..Self::new(&[said.url], &said.key_id, said.key_secret, Some((child, folder)))? })
     }
 
     /// A server that runs.
     pub fn given(args: &BenchArgs) -> Result<Self, CliError> {
         let need = |what: &Option<String>| what.clone().ok_or_else(|| CliError::Usage("a key is missing".to_owned()));
-        let url = need(&args.url)?;
-        Self::new(&url, args.server_pid, &need(&args.key_id)?, need(&args.key_secret)?, None)
+        if args.url.is_empty() {
+            return Err(CliError::Usage("a url is missing".to_owned()));
+        }
+        let server = Self::new(&args.url, &need(&args.key_id)?, need(&args.key_secret)?, None)?;
+        Ok(Self { processes: args.server_pid.clone(), backends: args.backend_pid.clone(), ..server })
     }
 
     fn new(
-        url: &str,
-        pid: Option<u32>,
+        urls: &[String],
         key_id: &str,
         key_secret: String,
         child: Option<(Child, tempfile::TempDir)>,
     ) -> Result<Self, CliError> {
-        let host = url.strip_prefix("http://").ok_or_else(|| CliError::Usage("url must be http://".to_owned()))?;
+        let host = |url: &String| {
+            let host = url.strip_prefix("http://").map(|host| host.trim_end_matches('/').to_owned());
+            host.ok_or_else(|| CliError::Usage("url must be http://".to_owned()))
+        };
+        let hosts = urls.iter().map(host).collect::<Result<_, _>>()?;
         let key_id = KeyId::parse(key_id).map_err(|e| CliError::Usage(format!("key id: {e}")))?;
-        Ok(Self { host: host.trim_end_matches('/').to_owned(), pid, key_id, key_secret, _child: child })
+        let (processes, backends) = (Vec::new(), Vec::new());
+        Ok(Self { hosts, next: AtomicUsize::new(0), processes, backends, key_id, key_secret, _child: child })
+    }
+
+    /// The gateway of the next connection, in turn.
+    pub fn next_host(&self) -> &str {
+        &self.hosts[self.next.fetch_add(1, Ordering::Relaxed) % self.hosts.len()]
+    }
+
+    /// The process of this name.
+    pub fn pid_of(&self, name: &str) -> Option<u32> {
+        self.processes.iter().find(|it| it.name == name).map(|it| it.pid)
     }
 
     /// A token for a user.
@@ -96,28 +138,60 @@ impl Server {
             .map_err(|e| failed("token", e))
     }
 
-    /// What the server has used so far.
-    pub fn usage(&self) -> Option<Usage> {
-        Usage::of(self.pid?).ok()
+    /// Memory of all its processes.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        self.processes.iter().map(|it| Usage::of(it.pid).ok().map(|usage| usage.resident_bytes)).sum()
+    }
+
+    /// CPU microseconds of each process that still runs, so far.
+    fn cpu(&self) -> BTreeMap<String, u64> {
+        let all = self.processes.iter().chain(&self.backends);
+        all.filter_map(|it| Some((it.name.clone(), Usage::of(it.pid).ok()?.cpu_us))).collect()
     }
 }
 
 /// A span of time, and what the server used in it.
 pub(super) struct Window {
     started: Instant,
-    before: Option<Usage>,
+    before: BTreeMap<String, u64>,
+}
+
+/// What was used in a span of time.
+pub(super) struct Spent {
+    pub seconds: f64,
+    /// CPU microseconds of the server, if they are known.
+    pub cpu_us: Option<u64>,
+    /// Of each process, backends among them.
+    pub by_process: BTreeMap<String, u64>,
+}
+
+impl Spent {
+    /// CPU microseconds of each process for one of so many; empty where there is only one process.
+    pub fn per(&self, count: u64) -> BTreeMap<String, f64> {
+        let all = self.by_process.iter().filter(|_| self.by_process.len() > 1);
+        all.map(|(name, us)| (name.clone(), float(*us) / float(count.max(1)))).collect()
+    }
 }
 
 impl Window {
     /// Begins one.
     pub fn begin(server: &Server) -> Self {
-        Self { started: Instant::now(), before: server.usage() }
+        Self { started: Instant::now(), before: server.cpu() }
     }
 
-    /// Ends it: seconds, and CPU microseconds of the server if they are known.
-    pub fn end(self, server: &Server) -> (f64, Option<u64>) {
+    /// Ends it. A process that ended meanwhile is left out.
+    pub fn end(self, server: &Server) -> Spent {
         let seconds = self.started.elapsed().as_secs_f64();
-        let used = self.before.zip(server.usage()).map(|(before, after)| after.cpu_us - before.cpu_us);
-        (seconds, used)
+        let after = server.cpu();
+        let by_process: BTreeMap<String, u64> = after
+            .into_iter()
+            .filter_map(|(name, after)| {
+                let used = after - self.before.get(&name)?;
+                Some((name, used))
+            })
+            .collect();
+        let ours = server.processes.iter().filter_map(|it| by_process.get(&it.name));
+        let cpu_us = ours.copied().reduce(|all, one| all + one);
+        Spent { seconds, cpu_us, by_process }
     }
 }
