@@ -143,8 +143,10 @@ async fn every_rpc_answers_for_foreign_ids_as_for_unknown_ones() {
     let (mut alice, chat) = furnish(&server).await;
     let other = OtherTenant::create(&server).await;
     let contracts = Contracts::new();
-    let rpcs = contracts.rpcs(PACKAGE);
+    let mut rpcs = contracts.rpcs(PACKAGE);
     assert!(!rpcs.is_empty(), "no public services in the descriptors");
+    // Its work goes on after its answer, so what comes after it would be answered one way or the other.
+    rpcs.sort_by_key(|rpc| rpc.path.ends_with("/EraseUser"));
     for credential in [other.server_key.clone(), other.token("mallory")] {
         let mut answers = Vec::new();
         for names in both(&server, &chat, "x") {
