@@ -29,6 +29,8 @@ SEEDS ?= 1000
 FROM ?= 0
 # fuzz: seconds for each target
 SECONDS ?= 60
+# fuzz-api: seconds for each caller
+API_SECONDS ?= 60
 # cluster
 CLUSTER_ARGS ?=
 CLUSTER_PID ?= target/local-cluster.pid
@@ -135,6 +137,11 @@ fuzz: ## Every parser under libFuzzer for SECONDS=60 each; needs a C++ compiler
 .PHONY: fuzz-stable
 fuzz-stable: ## Every parser with mutated input for SECONDS=60 each; needs nothing
 	$(RUN) --package stonechat-fuzz-targets --bin fuzz-stable -- --seconds $(SECONDS)
+
+.PHONY: fuzz-api
+fuzz-api: ## The API under Schemathesis for API_SECONDS=60 as each caller, and its OpenAPI document judged; needs python3
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
+	fuzz/api.sh target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/stonechat $(API_SECONDS)
 
 .PHONY: backends
 backends: ## Fetch the real servers that the cluster's tests start; what apt lacks it installs

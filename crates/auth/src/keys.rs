@@ -10,7 +10,7 @@ use stonechat_model::{KeyId, TenantId, TimeUs, limits};
 use stonechat_proto::internal::v1::{KeyKind, KeyRow, TenantKeyRow, TenantRow};
 use stonechat_rows::{Key, Put, Row, Rows, RowsError, tables};
 
-use crate::generate_secret;
+use crate::{Scopes, generate_secret};
 
 /// An Ed25519 public key in bytes (RFC 8032).
 const EDDSA_KEY_BYTES: usize = 32;
@@ -87,6 +87,23 @@ impl Keys {
         }
     }
 
+    /// Changes a tenant's row; gives it as it stands then. Whoever calls tells the nodes.
+    pub async fn change_tenant(&self, tenant: &TenantId, change: impl Fn(&mut TenantRow)) -> Result<TenantRow, Error> {
+        loop {
+            let row = self.read(tables::tenant(tenant)).await?.ok_or_else(|| Error::not_found("tenant"))?;
+            let version = row.version;
+            let before = TenantRow::decode(row.value).map_err(corrupt)?;
+            if before.deleted_us > 0 {
+                return Err(Error::not_found("tenant"));
+            }
+            let mut after = before.clone();
+            change(&mut after);
+            if after == before || self.set(tables::tenant(tenant), after.encode_to_vec(), Some(version)).await? {
+                return Ok(after);
+            }
+        }
+    }
+
     /// A page of tenants from one on, those that were deleted among them, in the order of their ids.
     pub async fn tenants(&self, from: Option<&str>, limit: usize) -> Result<Vec<(TenantId, TenantRow)>, Error> {
         let rows = self.rows.range(tables::tenants(from, limit)).await.map_err(unavailable)?;
@@ -118,11 +135,23 @@ impl Keys {
         Ok(NewKey { id, secret: String::new() })
     }
 
-    /// Makes a server key, which acts for the tenant.
+    /// Makes a server key, which acts for the tenant in everything.
     pub async fn create_server_key(&self, tenant: &TenantId, name: &str, now_us: TimeUs) -> Result<NewKey, Error> {
+        self.create_scoped_key(tenant, Scopes::ALL, name, now_us).await
+    }
+
+    /// Makes a server key, which acts for the tenant within its scopes.
+    pub async fn create_scoped_key(
+        &self,
+        tenant: &TenantId,
+        scopes: Scopes,
+        name: &str,
+        now_us: TimeUs,
+    ) -> Result<NewKey, Error> {
         let id = new_id()?;
         let secret = format!("sk_{id}_{}", generate_secret()?);
         let row = key_row(tenant, KeyKind::Server, &Sha256::digest(&secret), name, now_us);
+        let row = KeyRow { scopes: scopes.names(), ..row };
         let id = self.create(&row, Some(id)).await?;
         Ok(NewKey { id, secret })
     }
@@ -165,9 +194,46 @@ impl Keys {
         }
     }
 
+    /// Makes a key in the place of another: of its kind, with its name and scopes. The old one is good until `ends_us`,
+    /// or until it ended anyway. `public_key` is the new one of an EdDSA key. Whoever calls tells the nodes.
+    pub async fn rotate(
+        &self,
+        tenant: &TenantId,
+        id: &KeyId,
+        public_key: &str,
+        ends_us: TimeUs,
+        now_us: TimeUs,
+    ) -> Result<NewKey, Error> {
+        let (old, _) = self.versioned(tenant, id).await?;
+        let is_over = old.disabled || (old.ends_us != 0 && old.ends_us <= now_us);
+        if is_over {
+            return Err(Error::new(Code::FailedPrecondition, "the key is good no more; make a new one"));
+        }
+        let scopes = Scopes::of_names(old.scopes.iter().map(String::as_str));
+        let new = match old.kind() {
+            KeyKind::Hs256 => self.create_hs256(tenant, &old.name, now_us).await?,
+            KeyKind::Eddsa => self.create_eddsa(tenant, public_key, &old.name, now_us).await?,
+            KeyKind::Server => self.create_scoped_key(tenant, scopes, &old.name, now_us).await?,
+            KeyKind::Unspecified => return Err(Error::internal()),
+        };
+        loop {
+            let (mut row, version) = self.versioned(tenant, id).await?;
+            if row.ends_us == 0 || row.ends_us > ends_us {
+                row.ends_us = ends_us;
+            }
+            if self.set(tables::key(id), row.encode_to_vec(), Some(version)).await? {
+                return Ok(new);
+            }
+        }
+    }
+
     async fn create(&self, row: &KeyRow, id: Option<KeyId>) -> Result<KeyId, Error> {
         let tenant = TenantId::parse(&row.tenant).map_err(|e| Error::invalid(e.to_string()))?;
         self.tenant(&tenant).await?;
+        let range = tables::tenant_keys(&tenant, None, limits::TENANT_KEYS);
+        if self.rows.range(range).await.map_err(unavailable)?.len() >= limits::TENANT_KEYS {
+            return Err(Error::new(Code::LimitExceeded, format!("a tenant has at most {} keys", limits::TENANT_KEYS)));
+        }
         let id = match id {
             Some(id) => id,
             None => new_id()?,
@@ -207,6 +273,7 @@ fn key_row(tenant: &TenantId, kind: KeyKind, material: &[u8], name: &str, now_us
         disabled: false,
         name: name.to_owned(),
         scopes: Vec::new(),
+        ends_us: 0,
     }
 }
 

@@ -8,11 +8,14 @@ use sha2::{Digest, Sha256};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{DeviceId, KeyId, TenantId, TimeUs, UserId};
 use stonechat_proto::internal::v1::{KeyKind, KeyRow, TenantRow, UserRow};
+use stonechat_quotas::Quotas;
 use stonechat_rows::{Row, Rows, RowsError, tables};
 use subtle::ConstantTimeEq as _;
 
-use crate::Scopes;
-use crate::token::{check_times, named_key, refused, verify};
+use crate::{
+    Scopes,
+    token::{check_times, named_key, refused, verify},
+};
 
 /// How long a key is believed without looking again, in microseconds.
 const CACHE_US: TimeUs = 5_000_000;
@@ -32,8 +35,10 @@ pub struct Claims {
     pub device: Option<DeviceId>,
     /// When it was issued.
     pub issued_us: TimeUs,
-    /// When it expires.
+    /// When it expires: its own time, or that of its key.
     pub expires_us: TimeUs,
+    /// What the tenant may use.
+    pub quotas: Quotas,
 }
 
 /// Whom a valid server key acts for.
@@ -45,6 +50,8 @@ pub struct ServerCaller {
     pub key: KeyId,
     /// What it may do.
     pub scopes: Scopes,
+    /// What the tenant may use.
+    pub quotas: Quotas,
 }
 
 /// A key that can be used: not disabled, of a tenant that is not suspended.
@@ -54,6 +61,9 @@ struct Usable {
     kind: KeyKind,
     material: Arc<[u8]>,
     scopes: Scopes,
+    quotas: Quotas,
+    /// From when on it is refused.
+    ends_us: TimeUs,
     read_us: TimeUs,
 }
 
@@ -104,16 +114,19 @@ impl Verifier {
             return Err(refused("token is for another device"));
         }
         self.check_user(&key.tenant, &user, device, issued_us).await?;
-        Ok(Claims { tenant: key.tenant, user, key: key_id, device: only_device, issued_us, expires_us })
+        let (expires_us, quotas) = (expires_us.min(key.ends_us), key.quotas);
+        Ok(Claims { tenant: key.tenant, user, key: key_id, device: only_device, issued_us, expires_us, quotas })
     }
 
-    /// Verifies that what a session came by, verified before, still is good: its key, its user, its token.
-    pub async fn still_valid(&self, claims: &Claims, device: &DeviceId, now_us: TimeUs) -> Result<(), Error> {
-        match self.key(&claims.key, now_us).await? {
-            Some(key) if key.tenant == claims.tenant => {}
+    /// Verifies that what a session came by, verified before, still is good: its key, its user, its token. Gives what
+    /// holds of it now: its key may end earlier than it did, and quotas change.
+    pub async fn still_valid(&self, claims: &Claims, device: &DeviceId, now_us: TimeUs) -> Result<Claims, Error> {
+        let key = match self.key(&claims.key, now_us).await? {
+            Some(key) if key.tenant == claims.tenant => key,
             _ => return Err(refused("token is not valid")),
-        }
-        self.check_user(&claims.tenant, &claims.user, device, claims.issued_us).await
+        };
+        self.check_user(&claims.tenant, &claims.user, device, claims.issued_us).await?;
+        Ok(Claims { expires_us: claims.expires_us.min(key.ends_us), quotas: key.quotas, ..claims.clone() })
     }
 
     /// Verifies a server key.
@@ -124,7 +137,7 @@ impl Verifier {
         let known = self.key(&id, now_us).await?.ok_or_else(wrong)?;
         let hash = Sha256::digest(key);
         if known.kind == KeyKind::Server && bool::from(hash.as_slice().ct_eq(&known.material)) {
-            return Ok(ServerCaller { tenant: known.tenant, key: id, scopes: known.scopes });
+            return Ok(ServerCaller { tenant: known.tenant, key: id, scopes: known.scopes, quotas: known.quotas });
         }
         Err(wrong())
     }
@@ -149,6 +162,7 @@ impl Verifier {
             let mut cache = self.cache.lock();
             if let Some(known) = cache.keys.get(id)
                 && (known.read_us..known.read_us + CACHE_US).contains(&now_us)
+                && now_us < known.ends_us
             {
                 return Ok(Some(known.clone()));
             }
@@ -160,11 +174,14 @@ impl Verifier {
         let kind = key.kind();
         let Ok(tenant) = TenantId::parse(&key.tenant) else { return Ok(None) };
         let Some(row) = self.read(tables::tenant(&tenant)).await? else { return Ok(None) };
-        if key.disabled || decode::<TenantRow>(row)?.suspended {
+        let of_tenant: TenantRow = decode(row)?;
+        let ends_us = if key.ends_us == 0 { TimeUs::MAX } else { key.ends_us };
+        if key.disabled || of_tenant.suspended || ends_us <= now_us {
             return Ok(None);
         }
+        let quotas = Quotas::of_row(of_tenant.quotas.as_ref());
         let scopes = Scopes::of_names(key.scopes.iter().map(String::as_str));
-        let usable = Usable { tenant, kind, material: key.material.into(), scopes, read_us: now_us };
+        let usable = Usable { tenant, kind, material: key.material.into(), scopes, quotas, ends_us, read_us: now_us };
         let mut cache = self.cache.lock();
         if cache.forgotten == forgotten {
             if cache.keys.len() >= CACHE_KEYS {

@@ -327,6 +327,13 @@ config! {
         /// The pauses after attempts that failed; after one attempt more an event is given up.
         retry_schedule_s: Vec<u64> = limits::WEBHOOK_RETRY_SCHEDULE_S.to_vec(), "list of seconds", check::pauses;
     }
+    /// What tenants may use, where several processes share it: each enforces its part.
+    quotas: Quotas {
+        /// Processes with the role api, among which tenants' request rates are divided.
+        api_processes: u32 = 1, "processes", |v| check::between(*v, 1, 10_000);
+        /// Processes with the role gateway, among which tenants' connections and sends are divided.
+        gateway_processes: u32 = 1, "processes", |v| check::between(*v, 1, 10_000);
+    }
     /// Logs, metrics and traces.
     telemetry: Telemetry {
         /// `text` or `json`.

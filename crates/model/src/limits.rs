@@ -155,6 +155,29 @@ limits! {
     FEED_TTL_S: u64 = 4 * 86_400, "seconds", "How long a tenant's feed is kept for its webhooks and for who pulls it.";
     DELIVERY_TTL_S: u64 = 2 * 86_400, "seconds", "How long the log of deliveries is kept.";
     DEAD_LETTER_TTL_S: u64 = 30 * 86_400, "seconds", "How long dead letters are kept.";
+    TENANT_USERS: u64 = 1_000_000, "users", "Users of a tenant, unless its quota says otherwise; a new one is refused beyond it.";
+    TENANT_CONNECTIONS: u64 = 50_000, "connections", "Open client connections of a tenant, unless its quota says otherwise; a new one is closed beyond it (4013).";
+    TENANT_SENDS_PER_S: u32 = 5_000, "messages/s", "Messages that a tenant sends on average, unless its quota says otherwise; twice as many at once.";
+    TENANT_STORAGE_BYTES: u64 = 107_374_182_400, "bytes", "Files of a tenant, unless its quota says otherwise.";
+    TENANT_API_REQUESTS_PER_S: u32 = 1_000, "requests/s", "API requests of a tenant on average, sending apart, unless its quota says otherwise; twice as many at once.";
+    TENANT_ADMIN_REQUESTS_PER_S: u32 = 50, "requests/s", "API requests of a tenant for keys, settings and the like, on average; twice as many at once.";
+    USER_API_REQUESTS_PER_S: u32 = 50, "requests/s", "API requests of one user on average; twice as many at once.";
+    OPERATOR_REQUESTS_PER_S: u32 = 1_000, "requests/s", "API requests of the operator on average; twice as many at once.";
+    RATE_SUBJECTS: usize = 1_000_000, "budgets", "Budgets that a process keeps; further subjects have a full one at each request until others are full again.";
+    KEY_SHARE_PERCENT: u32 = 80, "percent", "What one server key may take of its tenant's budget.";
+    TENANT_KEYS: usize = 1_000, "keys", "Keys of a tenant, disabled ones among them.";
+    KEY_OVERLAP_S: u32 = 2_592_000, "seconds", "How long a key may be good after it was rotated.";
+    USAGE_TENANTS: usize = 100_000, "tenants", "Tenants whose use a process gathers on one day.";
+    USAGE_TTL_S: u64 = 400 * 86_400, "seconds", "How long the use of a day is kept.";
+    USAGE_FLUSH_S: u64 = 5, "seconds", "How often a process writes down what was used.";
+    USAGE_DAYS: u64 = 400, "days", "Days of use of one request.";
+    IDEMPOTENCY_TTL_S: u64 = 2 * 86_400, "seconds", "How long an answer is kept for its Idempotency-Key.";
+    IDEMPOTENCY_BUSY_S: u64 = 60, "seconds", "After which a request that was begun and never answered may be done again under its Idempotency-Key.";
+    IDEMPOTENCY_WAIT_MS: u64 = 5_000, "milliseconds", "How long a request waits for another one with its Idempotency-Key; then it is refused as unavailable.";
+    IDEMPOTENCY_BODY_BYTES: usize = 65_536, "bytes", "An answer that is kept; of a larger one only the status is.";
+    AUDIT_TTL_S: u64 = 730 * 86_400, "seconds", "How long it is kept who did what.";
+    GRPC_DEADLINE_S: u64 = 60, "seconds", "The longest deadline that a unary gRPC call gets.";
+    RETENTION_DAYS: u32 = 36_500, "days", "For how long a tenant may ask to have messages kept, when not for good.";
     ROUTES_PER_USER: usize = 16, "gateways", "Gateways that hold sessions of one user.";
 }
 

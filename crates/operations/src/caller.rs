@@ -3,6 +3,7 @@
 use stonechat_auth::{Scopes, Verifier};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{DeviceId, KeyId, TenantId, TimeUs, UserId};
+use stonechat_quotas::Quotas;
 use subtle::ConstantTimeEq as _;
 
 use crate::Callers;
@@ -30,6 +31,8 @@ pub struct ServerKey {
     pub key: KeyId,
     /// What the key may do.
     pub scopes: Scopes,
+    /// What the tenant may use.
+    pub quotas: Quotas,
 }
 
 /// A user, by a token.
@@ -41,6 +44,8 @@ pub struct TokenUser {
     pub user: UserId,
     /// The key that signed the token.
     pub key: KeyId,
+    /// What the tenant may use.
+    pub quotas: Quotas,
 }
 
 fn refused(why: &'static str) -> Error {
@@ -66,11 +71,17 @@ impl Caller {
         }
         if credential.starts_with("sk_") {
             let caller = verifier.server_key(credential, now_us).await?;
-            return Ok(Self::Tenant(ServerKey { tenant: caller.tenant, key: caller.key, scopes: caller.scopes }));
+            return Ok(Self::Tenant(ServerKey {
+                tenant: caller.tenant,
+                key: caller.key,
+                scopes: caller.scopes,
+                quotas: caller.quotas,
+            }));
         }
         let device = DeviceId::parse(device.unwrap_or(DEVICE)).map_err(|e| Error::invalid(format!("device: {e}")))?;
         let claims = verifier.user_token(credential, &device, now_us).await?;
-        Ok(Self::User(TokenUser { tenant: claims.tenant, user: claims.user, key: claims.key }))
+        let (tenant, user) = (claims.tenant, claims.user);
+        Ok(Self::User(TokenUser { tenant, user, key: claims.key, quotas: claims.quotas }))
     }
 
     /// Whether this caller may call what these may.
@@ -95,6 +106,15 @@ impl Caller {
             Self::Operator => None,
             Self::Tenant(key) => Some(&key.tenant),
             Self::User(user) => Some(&user.tenant),
+        }
+    }
+
+    /// What the caller's tenant may use; the defaults for the operator.
+    pub fn quotas(&self) -> Quotas {
+        match self {
+            Self::Operator => Quotas::default(),
+            Self::Tenant(key) => key.quotas,
+            Self::User(user) => user.quotas,
         }
     }
 

@@ -5,9 +5,13 @@
 //! ([`serve!`]), and the OpenAPI document ([`openapi`]). Both forms go through one [`Gate`], which finds out who calls
 //! and whether the caller may.
 
+mod answers;
+mod audit;
+mod budgets;
 mod caller;
 mod coerce;
 mod contract;
+mod deadline;
 mod gate;
 pub mod openapi;
 mod operation;
@@ -16,9 +20,10 @@ mod rest;
 mod schema;
 mod serve;
 
+pub use audit::{Audit, AuditPage};
 pub use caller::{Caller, ServerKey, TokenUser};
 pub use contract::{Contract, Field, Kind, Message, Method};
-pub use gate::{Gate, GateConfig};
+pub use gate::{Gate, GateConfig, GateDependencies};
 pub use operation::{Answer, Body, Callers, Class, Example, Http, Operation, Repeat, Shape, find, is_same_method};
 pub use requests::{Input, Place, inputs};
 pub use rest::{Backend, Call, Fields, check_example, routes};

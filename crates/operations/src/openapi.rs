@@ -76,11 +76,12 @@ struct Schemas {
 impl Schemas {
     /// Adds a message with all that it refers to.
     fn add(&mut self, message: &str, is_answer: bool) {
-        if self.written.contains_key(message) {
+        let name = schema::name(message, is_answer);
+        if self.written.contains_key(&name) {
             return;
         }
         let (schema, refers) = schema::of_message(message, is_answer);
-        self.written.insert(message.to_owned(), schema);
+        self.written.insert(name, schema);
         refers.iter().for_each(|other| self.add(other, is_answer));
     }
 
@@ -152,7 +153,9 @@ impl Describe<'_> {
 
     fn parameters(&self, known: &[Input]) -> Value {
         let example = self.example();
-        let outside = known.iter().filter(|input| input.place != Place::Body);
+        // What a raw body brings as messages is in the body.
+        let is_text = |input: &&Input| !matches!(input.field.kind, crate::Kind::Message(_));
+        let outside = known.iter().filter(|input| input.place != Place::Body).filter(is_text);
         let mut parameters: Vec<Value> = outside.map(|input| parameter(input, example.get(&input.name))).collect();
         if matches!(self.operation.repeat, Repeat::ClientId | Repeat::Stored) {
             parameters.push(json!({
@@ -233,7 +236,11 @@ impl Describe<'_> {
             204 => "It was done; there is nothing to say.",
             _ => "It was done.",
         };
-        let mut response = json!({ "description": description, "headers": rate_headers() });
+        let mut names = RATE_HEADERS.to_vec();
+        if self.operation.repeat == Repeat::Stored {
+            names.push("Idempotent-Replayed");
+        }
+        let mut response = json!({ "description": description, "headers": header_references(&names) });
         let message = self.contract.method(&self.operation.rpc()).map_or("", |method| method.answer.as_str());
         let reference = json!({ "$ref": format!("#/components/schemas/{message}") });
         let example: Value = serde_json::from_str(self.operation.example.answer).unwrap_or(Value::Null);
@@ -296,9 +303,12 @@ fn problem(codes: &[Code]) -> Value {
             "schema": { "$ref": "#/components/schemas/Problem" }, "example": example,
         } },
     });
+    // Who is not known has no budget.
+    let mut names = if codes.contains(&Code::Unauthenticated) { Vec::new() } else { RATE_HEADERS.to_vec() };
     if codes.iter().any(|code| code.is_retryable()) {
-        response["headers"] = json!({ "Retry-After": { "$ref": "#/components/headers/Retry-After" } });
+        names.push("Retry-After");
     }
+    response["headers"] = header_references(&names);
     response
 }
 
@@ -306,8 +316,12 @@ fn title(status: u16) -> &'static str {
     axum::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
 }
 
-fn rate_headers() -> Value {
-    json!({})
+/// What every answer to a caller who is known says.
+const RATE_HEADERS: &[&str] = &["RateLimit", "RateLimit-Policy"];
+
+fn header_references(names: &[&str]) -> Value {
+    let reference = |name: &&str| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }));
+    Value::Object(names.iter().map(reference).collect())
 }
 
 fn headers() -> Value {
@@ -315,6 +329,22 @@ fn headers() -> Value {
         "Retry-After": {
             "description": "How many seconds to wait.",
             "schema": { "type": "integer", "minimum": 0 },
+        },
+        "RateLimit": {
+            "description": "What is left of the budget that is nearest to its end: its name, requests that are left \
+                (`r`), seconds until it is full again (`t`).",
+            "schema": { "type": "string" },
+            "example": "\"api\";r=120;t=1",
+        },
+        "RateLimit-Policy": {
+            "description": "The budgets that the request cost: names, requests at once (`q`), seconds in which an empty \
+                one fills (`w`).",
+            "schema": { "type": "string" },
+            "example": "\"api-key\";q=1600;w=2, \"api\";q=2000;w=2",
+        },
+        "Idempotent-Replayed": {
+            "description": "`true` where the request was done before, and this is its first answer.",
+            "schema": { "type": "string", "enum": ["true"] },
         },
     })
 }

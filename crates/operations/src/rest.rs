@@ -7,7 +7,7 @@ use axum::{
     Router,
     body::Body,
     extract::{FromRequestParts, MatchedPath, Path, Query, Request},
-    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
@@ -16,8 +16,14 @@ use futures::StreamExt as _;
 use serde_json::{Map, Value};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{ClientId, limits};
+use tracing::Instrument as _;
 
-use crate::{Answer, Body as Brings, Caller, Gate, Http, Input, Operation, Place, Repeat, coerce, inputs};
+use crate::{
+    Answer, Body as Brings, Caller, Gate, Http, Input, Operation, Place, Repeat,
+    answers::{self, Begun},
+    audit::{Attempt, is_audited},
+    budgets, coerce, gate, inputs,
+};
 
 /// The longest `Idempotency-Key`.
 const IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -70,8 +76,17 @@ pub fn routes<B: Backend>(gate: &Arc<Gate>, backend: &Arc<B>, operations: &'stat
         let handler = move |request: Request| {
             let (gate, backend, route) = (Arc::clone(&gate), Arc::clone(&backend), Arc::clone(&route));
             async move {
-                let answered = Box::pin(route.answer(&gate, backend.as_ref(), request)).await;
-                answered.unwrap_or_else(IntoResponse::into_response)
+                let is_audited = is_audited(route.operation);
+                let work = async move {
+                    let answered = Box::pin(route.answer(&gate, backend.as_ref(), request)).await;
+                    answered.unwrap_or_else(IntoResponse::into_response)
+                };
+                if !is_audited {
+                    return work.await;
+                }
+                // Done to its end, and written down, though the caller has gone.
+                let done = tokio::spawn(work.in_current_span()).await;
+                done.unwrap_or_else(|_| Error::internal().into_response())
             }
         };
         router = router.route(operation.path, on(filter(operation.http), handler));
@@ -93,32 +108,91 @@ fn header_text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// The answer to a request with JSON.
+struct Answered {
+    status: u16,
+    body: Vec<u8>,
+    /// Whether it was done before, and this is its first answer.
+    is_replayed: bool,
+}
+
 impl Route {
     async fn answer<B: Backend>(&self, gate: &Gate, backend: &B, request: Request) -> Result<Response, Error> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let authorization = header_text(&parts.headers, header::AUTHORIZATION);
         let caller = gate.identify(authorization, header_text(&parts.headers, "stonechat-device")).await?;
-        gate.admit(self.operation, &caller).await?;
-        if self.operation.is_raw() {
-            let (mut fields, body) = match self.operation.body {
-                Brings::Fields => (read_body(&parts, body).await?, Body::empty()),
-                Brings::Raw(_) => (Fields::new(), body),
-            };
-            self.add(&mut parts, &mut fields).await?;
-            let call = Call { operation: self.operation, caller, fields };
-            return backend.raw(call, parts.headers, body).await;
-        }
-        let mut fields = read_body(&parts, body).await?;
+        let (taken, admitted) = gate.admit(self.operation, &caller);
+        let answered = match admitted {
+            Ok(()) => Box::pin(self.perform(gate, backend, caller, (parts, body))).await,
+            Err(error) => {
+                if is_audited(self.operation) {
+                    let attempt = Attempt::new(self.operation, &caller, &Fields::new(), &peer(&parts));
+                    gate.ended::<()>(self.operation, &caller, Some(attempt), &Err(error.clone())).await;
+                }
+                Err(error)
+            }
+        };
+        let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+        budgets::tell(&taken, response.headers_mut());
+        Ok(response)
+    }
+
+    async fn perform<B: Backend>(
+        &self,
+        gate: &Gate,
+        backend: &B,
+        caller: Caller,
+        (mut parts, body): (Parts, Body),
+    ) -> Result<Response, Error> {
+        let (mut fields, body) = match self.operation.body {
+            Brings::Fields => (read_body(&parts, body).await?, Body::empty()),
+            Brings::Raw(_) => (Fields::new(), body),
+        };
         self.add(&mut parts, &mut fields).await?;
-        if self.operation.repeat == Repeat::ClientId
-            && let Some(key) = header_text(&parts.headers, "idempotency-key")
-        {
-            fields.insert("client_id".to_owned(), Value::String(client_id_of(&caller, &parts, key)?));
+        let key = idempotency_key(self.operation, &parts)?;
+        if let (Repeat::ClientId, Some(key)) = (self.operation.repeat, key) {
+            fields.insert("client_id".to_owned(), Value::String(client_id_of(&caller, &parts, key)));
         }
-        let call = Call { operation: self.operation, caller, fields };
-        let answer = backend.call(call).await?;
-        let status = StatusCode::from_u16(self.operation.status).unwrap_or(StatusCode::OK);
-        Ok((status, [(header::CONTENT_TYPE, "application/json")], answer).into_response())
+        let attempt = is_audited(self.operation).then(|| Attempt::new(self.operation, &caller, &fields, &peer(&parts)));
+        let call = Call { operation: self.operation, caller: caller.clone(), fields };
+        if self.operation.is_raw() {
+            let result = backend.raw(call, parts.headers, body).await;
+            // A body is not for two threads at once, so what is told is without it.
+            let became = result.as_ref().map(drop).map_err(Clone::clone);
+            gate.ended(self.operation, &caller, attempt, &became).await;
+            return result;
+        }
+        let result = match (self.operation.repeat, key) {
+            (Repeat::Stored, Some(key)) => self.once(gate, backend, call, key).await,
+            _ => self.now(backend, call).await,
+        };
+        let is_replayed = result.as_ref().is_ok_and(|answered| answered.is_replayed);
+        gate.ended(self.operation, &caller, attempt.filter(|_| !is_replayed), &result).await;
+        result.map(Answered::into_response)
+    }
+
+    async fn now<B: Backend>(&self, backend: &B, call: Call) -> Result<Answered, Error> {
+        let body = backend.call(call).await?;
+        Ok(Answered { status: self.operation.status, body, is_replayed: false })
+    }
+
+    /// Does what was not done under this key, or gives the first answer.
+    async fn once<B: Backend>(&self, gate: &Gate, backend: &B, call: Call, key: &str) -> Result<Answered, Error> {
+        let content = serde_json::to_vec(&(self.operation.rpc(), &call.fields)).map_err(|_| Error::internal())?;
+        let identity = call.caller.identity();
+        let tenant = call.caller.tenant_id().map(ToString::to_string).unwrap_or_default();
+        let request = answers::Request { tenant: &tenant, caller: &identity, key, content: &content };
+        let work = match gate.answers.begin(&request).await? {
+            Begun::Before(status, body) => return Ok(Answered { status, body, is_replayed: true }),
+            Begun::Now(work) => work,
+        };
+        let result = self.now(backend, call).await;
+        match &result {
+            Ok(answered) => work.done(answered.status, &answered.body).await,
+            // What was refused changed nothing, and may be asked again when its reason is gone.
+            Err(_) => work.gave_up().await,
+        }
+        result
     }
 
     /// Adds what stands in query and path, and brings all into the message's shape. What stands in the path counts
@@ -147,16 +221,40 @@ impl Route {
     }
 }
 
-/// The client id that an `Idempotency-Key` stands for: a UUID itself, any other text by name.
-fn client_id_of(caller: &Caller, parts: &Parts, key: &str) -> Result<String, Error> {
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES {
-        return Err(Error::invalid(format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES} characters")));
+impl Answered {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], self.body).into_response();
+        if self.is_replayed {
+            response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
     }
+}
+
+fn peer(parts: &Parts) -> String {
+    gate::source(parts.extensions.get())
+}
+
+/// The `Idempotency-Key` of a request to which it means something.
+fn idempotency_key<'a>(operation: &Operation, parts: &'a Parts) -> Result<Option<&'a str>, Error> {
+    let Some(value) = parts.headers.get("idempotency-key") else { return Ok(None) };
+    if !matches!(operation.repeat, Repeat::ClientId | Repeat::Stored) {
+        return Ok(None);
+    }
+    match value.to_str() {
+        Ok(key) if (1..=IDEMPOTENCY_KEY_BYTES).contains(&key.len()) => Ok(Some(key)),
+        _ => Err(Error::invalid(format!("Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES} characters of ASCII"))),
+    }
+}
+
+/// The client id that an `Idempotency-Key` stands for: a UUID itself, any other text by name.
+fn client_id_of(caller: &Caller, parts: &Parts, key: &str) -> String {
     let id = ClientId::parse(key).unwrap_or_else(|_| {
         let name = format!("{}\0{}\0{}\0{key}", caller.identity(), parts.method, parts.uri.path());
         ClientId::from_name(name.as_bytes())
     });
-    Ok(id.to_string())
+    id.to_string()
 }
 
 /// A body's bytes. Of one that is too large some more is read and dropped: a connection that is closed while the

@@ -6,9 +6,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{Contract, Field, Kind};
 
-/// Where schemas of messages stand in the document.
-fn reference(message: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{message}") })
+/// A message's name in the document: what we take and what we give are not the same.
+pub(crate) fn name(message: &str, is_answer: bool) -> String {
+    if is_answer { message.to_owned() } else { format!("{message}Input") }
+}
+
+/// Where the schema of a message stands in the document.
+fn reference(message: &str, is_answer: bool) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{}", name(message, is_answer)) })
 }
 
 /// The schema of a field. `is_answer`: of what we write; otherwise of what we take.
@@ -60,7 +65,7 @@ fn of_kind(kind: &Kind, field: &Field, is_answer: bool) -> Value {
                 false => json!({ "type": "string", "enum": names }),
             }
         }
-        Kind::Message(message) => reference(message),
+        Kind::Message(message) => reference(message, is_answer),
     }
 }
 
@@ -75,7 +80,7 @@ pub(crate) fn of_message(message: &str, is_answer: bool) -> (Value, BTreeSet<Str
             refers.insert(other.clone());
         }
         match &field.one_of {
-            Some(_) => variants.push(of_variant(field)),
+            Some(_) => variants.push(of_variant(field, is_answer)),
             None => {
                 properties.insert(field.name.clone(), of_field(field, is_answer));
             }
@@ -95,7 +100,7 @@ pub(crate) fn of_message(message: &str, is_answer: bool) -> (Value, BTreeSet<Str
 }
 
 /// One kind of a one-of, whose fields stand beside the others under its name as `type`.
-fn of_variant(field: &Field) -> Value {
+fn of_variant(field: &Field, is_answer: bool) -> Value {
     let of_type = json!({
         "type": "object",
         "description": field.comment,
@@ -103,7 +108,7 @@ fn of_variant(field: &Field) -> Value {
         "required": ["type"],
     });
     match &field.kind {
-        Kind::Message(message) => json!({ "allOf": [of_type, reference(message)] }),
+        Kind::Message(message) => json!({ "allOf": [of_type, reference(message, is_answer)] }),
         _ => of_type,
     }
 }

@@ -71,6 +71,8 @@ pub const LEFT_OUT: &[&str] = &[
     "Done.conversation",
     "Done.id",
     "Key.secret",
+    "Key.scopes",
+    "ListAuditResponse.next_page_token",
     "ListTenantsResponse.next_page_token",
     "ListUsersResponse.next_page_token",
     "ListConversationsResponse.next_page_token",

@@ -54,6 +54,19 @@ pub static KEYS: Table = table("keys", &[text("key")], &[]);
 pub static TENANT_KEYS: Table = table("tenant_keys", &[text("tenant")], &[text("key")]);
 /// Work that outlives its request. Value: `JobRow`; by compare-and-set. One partition ("all").
 pub static JOBS: Table = table("jobs", &[text("all")], &[text("job")]);
+/// Seats of users, which are counted. Value: `SeatRow`; by compare-and-set.
+pub static USER_SEATS: Table = table("user_seats", &[text("tenant"), number("shard")], &[text("user")]);
+/// How many seats tenants' users have. Value: `CounterRow`; by compare-and-set.
+pub static SEAT_COUNTS: Table = table("seat_counts", &[text("tenant")], &[]);
+/// What tenants used, day by day, a row for each process. Value: `UsageRow`; version: the time; expires after
+/// [`limits::USAGE_TTL_S`].
+pub static USAGE: Table = expiring("usage", &[text("tenant")], &[text("day_process")]);
+/// Answers kept for repeated requests, by tenant, spread over [`ANSWER_SHARDS`]. Value: `AnswerRow`; by compare-and-set;
+/// expires after [`limits::IDEMPOTENCY_TTL_S`].
+pub static ANSWERS: Table = expiring("answers", &[text("tenant"), number("shard")], &[text("request")]);
+/// What operators and servers did, by tenant. A shard is a stretch of [`AUDIT_BUCKET_DAYS`], used again long after its
+/// rows have expired. Value: `AuditRow`; version: 1, written once; expires after [`limits::AUDIT_TTL_S`].
+pub static AUDIT: Table = expiring("audit", &[text("tenant"), number("shard")], &[number("at")]);
 /// Numbers counted up. Value: `CounterRow`; by compare-and-set.
 pub static COUNTERS: Table = table("counters", &[text("name")], &[]);
 /// The embedded event stream. Value: `StreamRecord`; version: 0, written once; expires after [`limits::STREAM_TTL_S`].
@@ -95,6 +108,11 @@ pub static ALL: &[&Table] = &[
     &TENANTS,
     &KEYS,
     &TENANT_KEYS,
+    &USER_SEATS,
+    &SEAT_COUNTS,
+    &USAGE,
+    &ANSWERS,
+    &AUDIT,
     &COUNTERS,
     &STREAM,
     &STREAM_POSITIONS,
@@ -119,6 +137,13 @@ pub const USER_SHARDS: u64 = 16;
 pub const CONVERSATION_SHARDS: u64 = 64;
 /// The one partition of the jobs.
 const ALL_JOBS: &str = "all";
+/// How many partitions kept answers of a tenant are spread over.
+pub const ANSWER_SHARDS: u64 = 16;
+/// How many partitions what was done to a tenant goes around.
+pub const AUDIT_SHARDS: u64 = 64;
+const _: () = assert!(limits::AUDIT_TTL_S / 86_400 / AUDIT_BUCKET_DAYS + 2 < AUDIT_SHARDS);
+/// Days of what was done in one partition of [`AUDIT`].
+pub const AUDIT_BUCKET_DAYS: u64 = 30;
 /// The one partition of the tenants.
 const ALL_TENANTS: &str = "all";
 
@@ -291,6 +316,68 @@ pub fn tenant_key(tenant: &TenantId, key: &KeyId) -> Key {
 /// A page of a tenant's keys, from a key on.
 pub fn tenant_keys(tenant: &TenantId, from: Option<&str>, limit: usize) -> Range {
     of_partition(&TENANT_KEYS, vec![tenant.shared().into()], from, limit)
+}
+
+/// The key of a user's seat.
+pub fn user_seat(tenant: &TenantId, user: &UserId) -> Key {
+    Key::new(&USER_SEATS, [tenant.shared().into(), shard(user.as_str(), USER_SHARDS), user.shared().into()])
+}
+
+/// The key of the number of a tenant's seats.
+pub fn seat_count(tenant: &TenantId) -> Key {
+    Key::new(&SEAT_COUNTS, [tenant.shared().into()])
+}
+
+/// The key of what a tenant used on a day, as one process saw it.
+pub fn usage(tenant: &TenantId, day: u64, process: &str) -> Key {
+    Key::new(&USAGE, [tenant.shared().into(), usage_place(day, process).as_str().into()])
+}
+
+/// What a tenant used on the days `from..=until`.
+pub fn usage_range(tenant: &TenantId, from: u64, until: u64) -> Range {
+    Range {
+        table: &USAGE,
+        partition: vec![tenant.shared().into()],
+        from: Some(vec![usage_place(from, "").as_str().into()]),
+        until: Some(vec![usage_place(until + 1, "").as_str().into()]),
+        reverse: false,
+        limit: limits::RANGE_ROWS,
+    }
+}
+
+/// Days sort as numbers do.
+fn usage_place(day: u64, process: &str) -> String {
+    format!("{day:08} {process}")
+}
+
+/// The day of a row of [`USAGE`].
+pub fn usage_day(key: &Key) -> u64 {
+    key.text(1).split(' ').next().and_then(|day| day.parse().ok()).unwrap_or(0)
+}
+
+/// The key of the answer to a request of a tenant, or of what stands for none; `request` is a hash.
+pub fn answer(tenant: &str, request: &str) -> Key {
+    let shard = request.bytes().map(u64::from).sum::<u64>() % ANSWER_SHARDS;
+    let parts: [KeyPart; 3] = [tenant.into(), shard.into(), request.into()];
+    Key::new(&ANSWERS, parts)
+}
+
+/// The key of something that was done; `of` is the tenant, or what stands for all of them.
+pub fn audit(of: &str, bucket: u64, at: u64) -> Key {
+    let parts: [KeyPart; 3] = [of.into(), (bucket % AUDIT_SHARDS).into(), at.into()];
+    Key::new(&AUDIT, parts)
+}
+
+/// What was done in one stretch before a moment, the newest first.
+pub fn audit_range(of: &str, bucket: u64, until: Option<u64>, limit: usize) -> Range {
+    Range {
+        table: &AUDIT,
+        partition: vec![of.into(), (bucket % AUDIT_SHARDS).into()],
+        from: None,
+        until: until.map(|until| vec![until.into()]),
+        reverse: true,
+        limit,
+    }
 }
 
 /// The key of a number counted up.

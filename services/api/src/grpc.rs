@@ -2,9 +2,10 @@
 
 use stonechat_model::limits;
 use stonechat_proto::v1::{
-    conversation_service_server::ConversationServiceServer, member_service_server::MemberServiceServer,
-    message_service_server::MessageServiceServer, tenant_service_server::TenantServiceServer,
-    user_service_server::UserServiceServer, webhook_service_server::WebhookServiceServer,
+    audit_service_server::AuditServiceServer, conversation_service_server::ConversationServiceServer,
+    member_service_server::MemberServiceServer, message_service_server::MessageServiceServer,
+    tenant_service_server::TenantServiceServer, user_service_server::UserServiceServer,
+    webhook_service_server::WebhookServiceServer,
 };
 use tonic::service::Routes;
 
@@ -16,9 +17,19 @@ stonechat_operations::serve! {
         create_tenant: CreateTenantRequest => Tenant;
         get_tenant: GetTenantRequest => Tenant;
         list_tenants: ListTenantsRequest => ListTenantsResponse;
+        update_tenant: UpdateTenantRequest => Tenant;
+        suspend_tenant: SuspendTenantRequest => Tenant;
+        resume_tenant: ResumeTenantRequest => Tenant;
+        get_quotas: GetQuotasRequest => Quotas;
+        set_quotas: SetQuotasRequest => Quotas;
+        get_usage: GetUsageRequest => Usage;
         create_key: CreateKeyRequest => Key;
         list_keys: ListKeysRequest => ListKeysResponse;
         disable_key: DisableKeyRequest => DisableKeyResponse;
+        rotate_key: RotateKeyRequest => Key;
+    }
+    audit_service_server::AuditService {
+        list_audit: ListAuditRequest => ListAuditResponse;
     }
     user_service_server::UserService {
         upsert_user: UpsertUserRequest => User;
@@ -88,6 +99,7 @@ pub(crate) fn routes(served: &Served) -> axum::Router {
     let (_, health) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health)
         .add_service(TenantServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
+        .add_service(AuditServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
         .add_service(UserServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
         .add_service(ConversationServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))
         .add_service(MemberServiceServer::new(served.clone()).max_decoding_message_size(limits::HTTP_BODY_BYTES))

@@ -36,13 +36,14 @@ pub fn router(
     others: &[&'static [Operation]],
 ) -> (axum::Router, Arc<Jobs>) {
     let gate = Arc::clone(&dependencies.gate);
+    let dev = config.dev_key.clone();
     let (data, transfer, jobs) = tenant_data::serve(&config, &dependencies);
     let service = Arc::new(service::Service::new(config, dependencies));
     let served = Arc::new(grpc::Served::new(service, Arc::clone(&gate)));
     let app = grpc::routes(&served)
         .merge(tenant_data::routes(&data, &transfer))
         .merge(stonechat_operations::routes(&gate, &Arc::new(Rest { served, data, transfer }), operations::every()))
-        .merge(documents::routes(others))
+        .merge(documents::routes(others, dev))
         .fallback(|| async { Error::not_found("path").into_response() })
         .layer(middleware::from_fn(trace));
     (app, jobs)

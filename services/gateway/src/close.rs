@@ -45,6 +45,11 @@ impl Close {
         Self { code: 4501, reason: reason.into() }
     }
 
+    /// There are too many of something; reconnect later.
+    pub fn rate(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: 4013, reason: reason.into() }
+    }
+
     /// Something here does not answer now; reconnect.
     pub fn try_again(reason: impl Into<Cow<'static, str>>) -> Self {
         Self { code: 4001, reason: reason.into() }

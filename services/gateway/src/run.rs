@@ -12,6 +12,7 @@ use axum::Router;
 use stonechat_auth::Verifier;
 use stonechat_model::now_us;
 use stonechat_proto::v1::{GoAway, server_frame};
+use stonechat_quotas::Clients;
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Inboxes, Presence, RouterLink};
 use tokio::sync::watch;
@@ -46,6 +47,8 @@ pub struct Dependencies {
     pub link: Arc<dyn RouterLink>,
     /// Verifies credentials.
     pub verifier: Arc<Verifier>,
+    /// What tenants' clients are held to.
+    pub clients: Arc<Clients>,
     /// Where this process's routers find the gateway.
     pub inboxes: Arc<Inboxes>,
 }
@@ -65,10 +68,10 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway without connections.
     pub fn new(config: GatewayConfig, dependencies: Dependencies) -> Arc<Self> {
-        let Dependencies { rows, presence, link, verifier, inboxes } = dependencies;
+        let Dependencies { rows, presence, link, verifier, clients, inboxes } = dependencies;
         let id = config.id.clone();
         let sleep = Arc::new(|time| Box::pin(tokio::time::sleep(time)) as _);
-        let dependencies = HubDependencies { rows, presence, link, verifier, sleep, now_us: Arc::new(now_us) };
+        let dependencies = HubDependencies { rows, presence, link, verifier, clients, sleep, now_us: Arc::new(now_us) };
         let hub = Hub::new(config, dependencies, Rules::default());
         inboxes.insert(id, Arc::clone(&hub) as Arc<dyn Inbox>);
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());

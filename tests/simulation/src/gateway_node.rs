@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use stonechat_auth::Verifier;
 use stonechat_gateway::{Encoding, GatewayConfig, Hub, HubDependencies, Next, Rules, Session};
 use stonechat_model::GatewayId;
+use stonechat_quotas::{Clients, Meter};
 use stonechat_rows::Rows;
 use stonechat_rpc::{Control, Delivery, Inbox, Outcome, Presence, RouterLink, SignalDelivery};
 
@@ -73,6 +74,7 @@ pub fn start_on(
     let (sleeping, telling) = (runtime.clone(), runtime.clone());
     let dependencies = HubDependencies {
         verifier: Arc::new(Verifier::new(Arc::clone(&rows))),
+        clients: Arc::new(Clients::new(Arc::clone(&rows), Arc::new(Meter::new(Arc::clone(&rows), id.as_str())), 1)),
         rows,
         presence,
         link,

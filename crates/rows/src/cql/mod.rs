@@ -261,10 +261,11 @@ impl Store {
         let statements = self.statements(put.key.table)?;
         let key = put.key.parts.iter().map(part_value).collect::<Result<Vec<_>, _>>()?;
         let row = [CqlValue::Blob(put.value.to_vec()), version_value(put.version)?];
+        let ttl = put.key.table.expires.then(|| write::ttl_value(&put));
         let (statement, values) = match expected {
-            None => (statements.insert_new(&self.session).await?, key.into_iter().chain(row).collect()),
+            None => (statements.insert_new(&self.session).await?, key.into_iter().chain(row).chain(ttl).collect()),
             Some(expected) => {
-                let values = row.into_iter().chain(key).chain([version_value(expected)?]).collect();
+                let values = ttl.into_iter().chain(row).chain(key).chain([version_value(expected)?]).collect();
                 (statements.replace(&self.session).await?, values)
             }
         };

@@ -93,16 +93,18 @@ impl Statements {
         prepared(session, &self.delete_partition, Kind::Repeatable, text).await
     }
 
-    /// Values: key, value, version.
+    /// Values: key, value, version and, in tables that expire, seconds to live.
     pub async fn insert_new(&self, session: &Session) -> Result<&PreparedStatement, RowsError> {
-        prepared(session, &self.insert_new, Kind::Conditional, || self.insert(" IF NOT EXISTS")).await
+        let ttl = if self.table.expires { " USING TTL ?" } else { "" };
+        prepared(session, &self.insert_new, Kind::Conditional, || self.insert(&format!(" IF NOT EXISTS{ttl}"))).await
     }
 
-    /// Values: value, version, key, expected version.
+    /// Values: in tables that expire seconds to live, then value, version, key, expected version.
     pub async fn replace(&self, session: &Session) -> Result<&PreparedStatement, RowsError> {
         let text = || {
             let key = self.where_key();
-            format!("UPDATE {} SET value = ?, version = ? WHERE {key} IF version = ?", self.table.name)
+            let ttl = if self.table.expires { " USING TTL ?" } else { "" };
+            format!("UPDATE {}{ttl} SET value = ?, version = ? WHERE {key} IF version = ?", self.table.name)
         };
         prepared(session, &self.replace, Kind::Conditional, text).await
     }

@@ -85,11 +85,16 @@ fn values(put: &Put) -> Result<Vec<CqlValue>, RowsError> {
     values.push(version.clone());
     values.push(version);
     if put.key.table.expires {
-        // 0: for good. One more, since the node counts from the beginning of its present second.
-        let seconds = put.ttl.map_or(0, |ttl| ttl.as_secs().saturating_add(1));
-        values.push(CqlValue::Int(i32::try_from(seconds).unwrap_or(i32::MAX)));
+        values.push(ttl_value(put));
     }
     Ok(values)
+}
+
+/// How long a row lives, in seconds; 0: for good. One more, since the node counts from the beginning of its present
+/// second.
+pub(super) fn ttl_value(put: &Put) -> CqlValue {
+    let seconds = put.ttl.map_or(0, |ttl| ttl.as_secs().saturating_add(1));
+    CqlValue::Int(i32::try_from(seconds).unwrap_or(i32::MAX))
 }
 
 impl Store {

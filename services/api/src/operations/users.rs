@@ -7,7 +7,7 @@ use stonechat_operations::{Callers, Example, Http, Operation, Repeat, Shape};
 /// The table.
 pub(super) const TABLE: &[Operation] = &[
     Operation {
-        codes: &[Code::TooLarge],
+        codes: &[Code::NotFound, Code::TooLarge, Code::LimitExceeded],
         example: Example {
             request: r#"{"user":"alice","name":"Alice"}"#,
             answer: r#"{"id":"alice","name":"Alice","avatar":"","active":true,"created":"2026-01-02T03:04:05Z"}"#,
@@ -18,7 +18,7 @@ pub(super) const TABLE: &[Operation] = &[
         shape: Shape::Renamed("id", "user"),
         required: &["id"],
         repeat: Repeat::Stored,
-        codes: &[Code::TooLarge],
+        codes: &[Code::NotFound, Code::TooLarge, Code::LimitExceeded],
         example: Example {
             request: r#"{"id":"alice","name":"Alice"}"#,
             answer: r#"{"id":"alice","name":"Alice","avatar":"","active":true,"created":"2026-01-02T03:04:05Z"}"#,

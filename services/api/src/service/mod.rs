@@ -1,6 +1,9 @@
 //! The operations, below REST and gRPC alike.
 
+mod audit;
 mod conversations;
+mod day;
+mod keys;
 mod messages;
 mod tenants;
 mod users;
@@ -13,11 +16,12 @@ use std::{sync::Arc, time::Duration};
 use stonechat_auth::Keys;
 use stonechat_commands::CommandRequest;
 use stonechat_errors::Error;
-use stonechat_model::{ClientId, ConversationId, UserId};
+use stonechat_model::{ClientId, ConversationId, TenantId, UserId};
 use stonechat_proto::{
     internal::v1::CommandRecord,
     v1::{Action, Done, action},
 };
+use stonechat_quotas::Seats;
 use stonechat_rows::Rows;
 use stonechat_rpc::{CommandCaller, Presence};
 use stonechat_views::Views;
@@ -27,6 +31,8 @@ use stonechat_operations::{Caller, Gate};
 /// How the api behaves.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
+    /// The demo tenant's server key, on a development server: the reference fills it in.
+    pub dev_key: Option<String>,
     /// How long a request waits for its command's outcome.
     pub command_timeout: Duration,
 }
@@ -55,6 +61,13 @@ pub(crate) struct Service {
     keys: Keys,
     webhooks: stonechat_webhooks::Webhooks,
     sender: stonechat_webhooks::Sender,
+    seats: Seats,
+    gate: Arc<Gate>,
+}
+
+/// A tenant's id as a caller gave it.
+pub(crate) fn tenant_id(text: &str) -> Result<TenantId, Error> {
+    TenantId::parse(text).map_err(|e| Error::invalid(format!("tenant: {e}")))
 }
 
 /// A conversation's id as a caller gave it.
@@ -87,10 +100,11 @@ pub(crate) fn page_size(given: u32) -> usize {
 impl Service {
     /// The operations on these dependencies.
     pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
-        let Dependencies { rows, caller, presence, gate: _, sender } = dependencies;
+        let Dependencies { rows, caller, presence, gate, sender } = dependencies;
         let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&rows));
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
-        Self { config, rows, caller, presence, views, keys, webhooks, sender }
+        let seats = Seats::new(Arc::clone(&rows));
+        Self { config, rows, caller, presence, views, keys, webhooks, sender, seats, gate }
     }
 
     /// Has an action on a conversation done.

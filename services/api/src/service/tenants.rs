@@ -1,43 +1,38 @@
-//! Tenants and keys.
+//! Tenants: what the operator makes, changes and sees of them.
 
-use stonechat_auth::NewKey;
 use stonechat_errors::Error;
-use stonechat_model::{KeyId, TenantId, limits, now_us};
+use stonechat_model::{TenantId, limits, now_us};
+use stonechat_operations::Caller;
 use stonechat_proto::{
-    internal::v1::{KeyKind, KeyRow, TenantRow},
+    internal::v1::{QuotaRow, TenantRow},
     v1::{
-        CreateKeyRequest, CreateTenantRequest, DisableKeyRequest, DisableKeyResponse, GetTenantRequest, Key,
-        ListKeysRequest, ListKeysResponse, ListTenantsRequest, ListTenantsResponse, Tenant,
+        CreateTenantRequest, GetQuotasRequest, GetTenantRequest, GetUsageRequest, ListTenantsRequest,
+        ListTenantsResponse, Quotas, ResumeTenantRequest, SetQuotasRequest, SuspendTenantRequest, Tenant,
+        UpdateTenantRequest, Usage, UsageDay,
     },
 };
+use stonechat_quotas::{days, today};
 use stonechat_rpc::Control;
 
-use super::{Service, page_size, page_token};
-use stonechat_operations::Caller;
+use super::{Service, day, page_size, page_token, tenant_id};
 
-fn tenant_id(text: &str) -> Result<TenantId, Error> {
-    TenantId::parse(text).map_err(|e| Error::invalid(format!("tenant: {e}")))
-}
+/// Days of usage where none are named.
+const USAGE_DAYS: u64 = 30;
 
 fn tenant(id: &TenantId, row: TenantRow) -> Tenant {
-    Tenant { id: id.to_string(), name: row.name, created_us: row.created_us }
-}
-
-fn key(id: &KeyId, row: KeyRow) -> Key {
-    let kind = match row.kind() {
-        KeyKind::Hs256 => "hs256",
-        KeyKind::Eddsa => "eddsa",
-        KeyKind::Server => "server",
-        KeyKind::Unspecified => "",
-    };
-    Key {
+    Tenant {
         id: id.to_string(),
-        kind: kind.to_owned(),
         name: row.name,
         created_us: row.created_us,
-        disabled: row.disabled,
-        secret: String::new(),
+        suspended: row.suspended,
+        message_retention_days: row.message_retention_days,
     }
+}
+
+fn quotas(row: Option<&QuotaRow>) -> Quotas {
+    let stonechat_quotas::Quotas { users, connections, sends_per_s, storage_bytes, api_requests_per_s } =
+        stonechat_quotas::Quotas::of_row(row);
+    Quotas { users, connections, sends_per_s, storage_bytes, api_requests_per_s }
 }
 
 impl Service {
@@ -49,8 +44,7 @@ impl Service {
     }
 
     pub async fn get_tenant(&self, caller: &Caller, request: GetTenantRequest) -> Result<Tenant, Error> {
-        caller.operator()?;
-        let id = tenant_id(&request.tenant)?;
+        let id = caller.administrates(&request.tenant)?;
         Ok(tenant(&id, self.keys.tenant(&id).await?))
     }
 
@@ -68,32 +62,87 @@ impl Service {
         Ok(ListTenantsResponse { tenants, next_page_token: next.unwrap_or_default() })
     }
 
-    pub async fn create_key(&self, caller: &Caller, request: CreateKeyRequest) -> Result<Key, Error> {
+    pub async fn update_tenant(&self, caller: &Caller, request: UpdateTenantRequest) -> Result<Tenant, Error> {
         caller.operator()?;
         let id = tenant_id(&request.tenant)?;
-        stonechat_commands::check_plain("name", &request.name, limits::NAME_BYTES)?;
-        let NewKey { id: key_id, secret } = match request.kind.as_str() {
-            "hs256" => self.keys.create_hs256(&id, &request.name, now_us()).await?,
-            "eddsa" => self.keys.create_eddsa(&id, &request.public_key, &request.name, now_us()).await?,
-            "server" => self.keys.create_server_key(&id, &request.name, now_us()).await?,
-            _ => return Err(Error::invalid("kind must be hs256, eddsa or server")),
+        let UpdateTenantRequest { name, message_retention_days, .. } = request;
+        stonechat_commands::check_plain("name", name.as_deref().unwrap_or_default(), limits::NAME_BYTES)?;
+        if message_retention_days.is_some_and(|days| days > limits::RETENTION_DAYS) {
+            return Err(Error::invalid(format!("message_retention_days is at most {}", limits::RETENTION_DAYS)));
+        }
+        let change = |row: &mut TenantRow| {
+            if let Some(name) = &name {
+                row.name.clone_from(name);
+            }
+            if let Some(days) = message_retention_days {
+                row.message_retention_days = days;
+            }
         };
-        let row = self.keys.key(&id, &key_id).await?;
-        Ok(Key { secret, ..key(&key_id, row) })
+        Ok(tenant(&id, self.keys.change_tenant(&id, change).await?))
     }
 
-    pub async fn list_keys(&self, caller: &Caller, request: ListKeysRequest) -> Result<ListKeysResponse, Error> {
-        caller.operator()?;
-        let found = self.keys.keys(&tenant_id(&request.tenant)?).await?;
-        Ok(ListKeysResponse { keys: found.into_iter().map(|(id, row)| key(&id, row)).collect() })
+    pub async fn suspend_tenant(&self, caller: &Caller, request: SuspendTenantRequest) -> Result<Tenant, Error> {
+        self.set_suspended(caller, &request.tenant, true).await
     }
 
-    pub async fn disable_key(&self, caller: &Caller, request: DisableKeyRequest) -> Result<DisableKeyResponse, Error> {
+    pub async fn resume_tenant(&self, caller: &Caller, request: ResumeTenantRequest) -> Result<Tenant, Error> {
+        self.set_suspended(caller, &request.tenant, false).await
+    }
+
+    async fn set_suspended(&self, caller: &Caller, named: &str, suspended: bool) -> Result<Tenant, Error> {
         caller.operator()?;
-        let tenant = tenant_id(&request.tenant)?;
-        let key = KeyId::parse(&request.key).map_err(|e| Error::invalid(format!("key: {e}")))?;
-        self.keys.disable(&tenant, &key).await?;
-        self.caller.link().control(Control::KeyChanged { tenant, key }).await;
-        Ok(DisableKeyResponse {})
+        let id = tenant_id(named)?;
+        let row = self.keys.change_tenant(&id, |row| row.suspended = suspended).await?;
+        self.tell_changed(&id).await;
+        Ok(tenant(&id, row))
+    }
+
+    /// Has every node forget what it knows of a tenant, and check the tenant's sessions again.
+    pub(super) async fn tell_changed(&self, tenant: &TenantId) {
+        self.caller.link().control(Control::TenantChanged { tenant: tenant.clone() }).await;
+    }
+
+    pub async fn get_quotas(&self, caller: &Caller, request: GetQuotasRequest) -> Result<Quotas, Error> {
+        let id = caller.administrates(&request.tenant)?;
+        Ok(quotas(self.keys.tenant(&id).await?.quotas.as_ref()))
+    }
+
+    pub async fn set_quotas(&self, caller: &Caller, request: SetQuotasRequest) -> Result<Quotas, Error> {
+        caller.operator()?;
+        let id = tenant_id(&request.tenant)?;
+        let change = |row: &mut TenantRow| {
+            let mut quotas = row.quotas.take().unwrap_or_default();
+            quotas.users = request.users.unwrap_or(quotas.users);
+            quotas.connections = request.connections.unwrap_or(quotas.connections);
+            quotas.sends_per_s = request.sends_per_s.unwrap_or(quotas.sends_per_s);
+            quotas.storage_bytes = request.storage_bytes.unwrap_or(quotas.storage_bytes);
+            quotas.api_requests_per_s = request.api_requests_per_s.unwrap_or(quotas.api_requests_per_s);
+            row.quotas = Some(quotas);
+        };
+        let row = self.keys.change_tenant(&id, change).await?;
+        self.tell_changed(&id).await;
+        Ok(quotas(row.quotas.as_ref()))
+    }
+
+    pub async fn get_usage(&self, caller: &Caller, request: GetUsageRequest) -> Result<Usage, Error> {
+        let id = caller.administrates(&request.tenant)?;
+        self.keys.tenant(&id).await?;
+        let until = if request.until.is_empty() { today(now_us()) } else { day::parse("until", &request.until)? };
+        let from = match request.from.as_str() {
+            "" => until.saturating_sub(USAGE_DAYS - 1),
+            text => day::parse("from", text)?,
+        };
+        if from > until || until - from >= limits::USAGE_DAYS {
+            return Err(Error::invalid(format!("from is before until, by less than {} days", limits::USAGE_DAYS)));
+        }
+        let used = days(&self.rows, &id, from, until).await?;
+        let day = |(at, used): (u64, stonechat_quotas::DayUsage)| UsageDay {
+            day: day::write(at),
+            api_requests: used.api_requests,
+            refused: used.refused,
+            sends: used.sends,
+            connections: used.connections,
+        };
+        Ok(Usage { users: self.seats.taken(&id).await?, days: used.into_iter().map(day).collect() })
     }
 }

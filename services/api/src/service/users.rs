@@ -59,6 +59,7 @@ impl Service {
         };
         check_plain("name", request.name.as_deref().unwrap_or_default(), limits::NAME_BYTES)?;
         check_plain("avatar", request.avatar.as_deref().unwrap_or_default(), limits::AVATAR_BYTES)?;
+        self.seats.take(&tenant, &id, caller.quotas().users).await?;
         let change = ProfileChanged { name: request.name, avatar: request.avatar };
         self.change_user(&tenant, &id, user_action::Kind::UpdateProfile(change)).await
     }

@@ -52,6 +52,7 @@ impl Data {
             }
         }
         self.delete_user_log(tenant, user, true).await?;
+        stonechat_quotas::Seats::new(std::sync::Arc::clone(&self.rows)).release(tenant, user).await?;
         stream::blank_user(&self.rows, tenant, user).await
     }
 

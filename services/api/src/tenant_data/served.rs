@@ -75,7 +75,7 @@ impl Transfer {
         let operation = stonechat_operations::find(operations::transfer(), "TransferService", method);
         let operation = operation.ok_or_else(Error::internal)?;
         let caller = self.gate.identify(text("authorization"), text("stonechat-device")).await?;
-        self.gate.admit(operation, &caller).await?;
+        self.gate.admit(operation, &caller).1?;
         caller.tenant().cloned()
     }
 

@@ -16,6 +16,7 @@ use stonechat_proto::{
         PurgeStorageResponse, SetUserStatusRequest, Status, UnreadCount, UpsertUserRequest, User, Work,
     },
 };
+use stonechat_quotas::Seats;
 use stonechat_rows::tables;
 use stonechat_rpc::{Control, Presence, StatusUpdate};
 
@@ -74,6 +75,11 @@ impl DataOperations {
             })?;
             ids.push(id);
             commands.push(command);
+        }
+        let quota = caller.quotas().users;
+        let seats = Seats::new(Arc::clone(&self.data.rows));
+        for id in &ids {
+            seats.take(tenant, id, quota).await?;
         }
         let submitted = self.data.submit_all(commands).await;
         submitted.map_err(|(place, error)| {

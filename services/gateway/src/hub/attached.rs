@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use stonechat_errors::Error;
 use stonechat_model::{ConversationId, DeviceId, KeyId, TenantId, TimeUs, UserId};
 use stonechat_proto::v1::server_frame;
+use stonechat_quotas::{OpenConnection, Quotas};
 
 use crate::{Encoding, Outbox};
 
@@ -35,6 +36,8 @@ pub struct Attached {
     in_flight: AtomicUsize,
     pub(crate) interests: Mutex<BTreeSet<ConversationId>>,
     pub(crate) watched: Mutex<BTreeSet<UserId>>,
+    /// Counts as one of the tenant's connections while the session lives.
+    _connection: OpenConnection,
 }
 
 /// What a session came by.
@@ -42,6 +45,14 @@ pub struct Attached {
 pub(crate) struct Credential {
     pub key: KeyId,
     pub issued_us: TimeUs,
+    /// What the tenant may use.
+    pub quotas: Quotas,
+}
+
+impl Credential {
+    fn of(claims: &stonechat_auth::Claims) -> Self {
+        Self { key: claims.key.clone(), issued_us: claims.issued_us, quotas: claims.quotas }
+    }
 }
 
 impl Attached {
@@ -51,19 +62,21 @@ impl Attached {
         device: DeviceId,
         encoding: Encoding,
         outbox: Arc<Outbox>,
+        connection: OpenConnection,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
-            tenant: claims.tenant,
-            user: claims.user,
+            tenant: claims.tenant.clone(),
+            user: claims.user.clone(),
             device,
             encoding,
             outbox,
-            credential: Mutex::new(Credential { key: claims.key, issued_us: claims.issued_us }),
+            credential: Mutex::new(Credential::of(&claims)),
             expires_us: AtomicI64::new(claims.expires_us),
             in_flight: AtomicUsize::new(0),
             interests: Mutex::default(),
             watched: Mutex::default(),
+            _connection: connection,
         })
     }
 
@@ -79,10 +92,15 @@ impl Attached {
 
     /// What its token said.
     pub(crate) fn claims(&self) -> stonechat_auth::Claims {
-        let Credential { key, issued_us } = self.credential.lock().clone();
+        let Credential { key, issued_us, quotas } = self.credential.lock().clone();
         let (tenant, user) = (self.tenant.clone(), self.user.clone());
         let device = Some(self.device.clone());
-        stonechat_auth::Claims { tenant, user, key, device, issued_us, expires_us: self.expires_us() }
+        stonechat_auth::Claims { tenant, user, key, device, issued_us, expires_us: self.expires_us(), quotas }
+    }
+
+    /// What its tenant may use.
+    pub(crate) fn quotas(&self) -> Quotas {
+        self.credential.lock().quotas
     }
 
     /// When its token expires.
@@ -91,8 +109,17 @@ impl Attached {
     }
 
     pub(crate) fn renew(&self, claims: stonechat_auth::Claims) {
-        *self.credential.lock() = Credential { key: claims.key, issued_us: claims.issued_us };
+        *self.credential.lock() = Credential::of(&claims);
         self.expires_us.store(claims.expires_us, Ordering::Relaxed);
+    }
+
+    /// Takes up what holds now of the token that the session came by; a newer token stays.
+    pub(crate) fn adjust(&self, claims: &stonechat_auth::Claims) {
+        let mut credential = self.credential.lock();
+        if credential.key == claims.key && credential.issued_us == claims.issued_us {
+            credential.quotas = claims.quotas;
+            self.expires_us.fetch_min(claims.expires_us, Ordering::Relaxed);
+        }
     }
 
     /// Counts a command; `false` when there are too many already.

@@ -84,16 +84,19 @@ impl Inbox for Hub {
     }
 
     fn control(&self, control: Control) {
-        let is_meant = |session: &Attached| match &control {
-            Control::KeyChanged { tenant, key } => session.tenant == *tenant && session.credential.lock().key == *key,
-            Control::TenantChanged { tenant } => session.tenant == *tenant,
-        };
-        match &control {
-            Control::KeyChanged { key, .. } => self.dependencies.verifier.forget_key(key),
-            Control::TenantChanged { tenant } => self.dependencies.verifier.forget_tenant(tenant),
-        }
-        for session in self.all().iter().filter(|session| is_meant(session)) {
-            session.outbox.close(Close::REVOKED);
+        match control {
+            Control::KeyChanged { tenant, key } => {
+                self.dependencies.verifier.forget_key(&key);
+                let came_by_it = |session: &Attached| session.tenant == tenant && session.credential.lock().key == key;
+                for session in self.all().iter().filter(|session| came_by_it(session)) {
+                    session.outbox.close(Close::REVOKED);
+                }
+            }
+            // Suspended or not, with other quotas, with a key that ends: each session's credential tells.
+            Control::TenantChanged { tenant } => {
+                self.dependencies.verifier.forget_tenant(&tenant);
+                self.push_work(Work::Credentials(tenant));
+            }
         }
     }
 

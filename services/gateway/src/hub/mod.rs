@@ -36,6 +36,7 @@ use parking_lot::Mutex;
 use stonechat_auth::Verifier;
 use stonechat_errors::Error;
 use stonechat_model::{ConversationId, GatewayId, TenantId, TimeUs, UserId};
+use stonechat_quotas::Clients;
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Presence, RouterLink};
 use stonechat_views::Views;
@@ -62,6 +63,8 @@ pub struct HubDependencies {
     pub link: Arc<dyn RouterLink>,
     /// Verifies credentials.
     pub verifier: Arc<Verifier>,
+    /// What tenants' clients are held to.
+    pub clients: Arc<Clients>,
     /// Spreads work over time.
     pub sleep: Arc<Sleep>,
     /// Tells the time.

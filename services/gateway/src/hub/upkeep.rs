@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use stonechat_errors::Error;
-use stonechat_model::TimeUs;
+use stonechat_model::{TenantId, TimeUs};
 use stonechat_proto::v1::{ConversationKind, Page, Synced, server_frame};
 
 use super::{Attached, Channel, Hub};
@@ -35,6 +35,8 @@ pub enum Work {
         /// The sessions' numbers.
         sessions: Vec<u64>,
     },
+    /// What sessions of this tenant came by may be good no more.
+    Credentials(TenantId),
     /// Nobody here may be interested in the channel any more.
     Release(Channel),
     /// Something may have been missed: register everything again, and have every session check its heads.
@@ -69,6 +71,7 @@ impl Hub {
         let done = match &work {
             Work::Follow { channel, sessions } => self.follow(channel, sessions).await,
             Work::Tell { conversation, sessions } => self.tell_joined(conversation, sessions).await,
+            Work::Credentials(tenant) => self.check_credentials(tenant).await,
             Work::Release(channel) => self.release_channel(channel).await,
             Work::Recheck => self.recheck().await,
         };
@@ -185,8 +188,19 @@ impl Hub {
                 session.outbox.close(Close::REVOKED);
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(claims) => {
+                session.adjust(&claims);
+                Ok(())
+            }
         }
+    }
+
+    /// Looks again at what sessions of a tenant came by, after the tenant changed.
+    async fn check_credentials(&self, tenant: &TenantId) -> Result<(), Error> {
+        for session in self.all().iter().filter(|session| session.tenant == *tenant) {
+            self.check_credential(session).await?;
+        }
+        Ok(())
     }
 
     /// Takes a session out of channels that its user is no member of any more.

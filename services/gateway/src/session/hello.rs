@@ -28,8 +28,12 @@ impl Session {
             }
             Err(error) => return self.outbox.close(Close::try_again(error.reason)),
         };
+        let connection = match self.hub.dependencies.clients.connect(&claims.tenant, claims.quotas, now_us) {
+            Ok(connection) => connection,
+            Err(error) => return self.outbox.close(Close::rate(error.reason)),
+        };
         let id = self.hub.next_session_id();
-        let session = Attached::new(id, claims, device, self.encoding, Arc::clone(&self.outbox));
+        let session = Attached::new(id, claims, device, self.encoding, Arc::clone(&self.outbox), connection);
         session.tell(server_frame::Kind::Ready(self.ready(&session)));
         self.attached = Some(Arc::clone(&session));
         metrics::counter!("stonechat_gateway_hellos_total").increment(1);

@@ -72,7 +72,7 @@ impl Session {
     async fn answer(&mut self, session: &Arc<Attached>, kind: client_frame::Kind, now_us: TimeUs) -> Result<(), Error> {
         match kind {
             client_frame::Kind::Hello(_) => self.outbox.close(Close::bad_frame("hello comes once")),
-            client_frame::Kind::Command(command) => return self.command(session, command).await,
+            client_frame::Kind::Command(command) => return self.command(session, command, now_us).await,
             client_frame::Kind::Sync(sync) => {
                 return hello::sync(&self.hub, session, sync.id, &sync.cursors, sync.user_log_seq).await;
             }

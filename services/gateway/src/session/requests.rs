@@ -8,8 +8,8 @@ use stonechat_model::{ClientId, ConversationId, TimeUs, UserId, limits};
 use stonechat_proto::{
     internal::v1::{CommandRecord, Origin},
     v1::{
-        Ack, Availability, Command, History, Mark, Page, Refresh, SetStatus, Signal, Subscribe, Typing, server_frame,
-        signal,
+        Ack, Action, Availability, Command, History, Mark, Page, Refresh, SetStatus, Signal, Subscribe, Typing, action,
+        server_frame, signal,
     },
 };
 use stonechat_rpc::{StatusUpdate, TypingRequest};
@@ -32,7 +32,17 @@ fn done(session: &Attached, id: u64) {
 }
 
 impl Session {
-    pub(super) async fn command(&self, session: &Arc<Attached>, command: Command) -> Result<(), Error> {
+    pub(super) async fn command(&self, session: &Arc<Attached>, command: Command, now_us: TimeUs) -> Result<(), Error> {
+        let clients = &self.hub.dependencies.clients;
+        match &command.action {
+            Some(Action { kind: Some(action::Kind::Send(_)) }) => {
+                clients.send(&session.tenant, session.quotas(), now_us)?;
+            }
+            Some(Action { kind: Some(action::Kind::UpdateProfile(_)) }) => {
+                clients.seat(&session.tenant, &session.user, session.quotas()).await?;
+            }
+            _ => {}
+        }
         let client_id = ClientId::parse(&command.client_id).map_err(|e| Error::invalid(e.to_string()))?;
         let named = if command.traceparent.len() <= TRACEPARENT_BYTES { command.traceparent } else { String::new() };
         let span = stonechat_telemetry::begin("gateway.command", &named);

@@ -96,8 +96,10 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         false => None,
     };
     let metrics = telemetry.metrics();
-    let running =
-        Starting { config: &config, roles: &roles, backends, others: &others, health: &health, metrics, end }.start();
+    let dev_key = demo.as_ref().map(|demo| demo.server_key.clone());
+    let starting =
+        Starting { config: &config, roles: &roles, backends, others: &others, health: &health, dev_key, metrics, end };
+    let running = starting.start();
     let internal = match running.is_called() {
         true => Some(listen_internal(&config).await?),
         false => None,

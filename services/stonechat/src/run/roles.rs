@@ -8,8 +8,9 @@ use stonechat_auth::Verifier;
 use stonechat_config::{Config, PresenceBackend};
 use stonechat_gateway::{Gateway, GatewayConfig};
 use stonechat_lifecycle::{Health, Readiness, ServeLimits, Shutdown, serve};
-use stonechat_model::GatewayId;
-use stonechat_operations::{Gate, GateConfig};
+use stonechat_model::{GatewayId, limits, now_us};
+use stonechat_operations::{Gate, GateConfig, GateDependencies};
+use stonechat_quotas::{Clients, Meter};
 use stonechat_router::RouterService;
 use stonechat_rpc::{
     CommandCaller, Control, Inbox, Inboxes, RouterLink,
@@ -31,6 +32,9 @@ use super::{
 
 /// How long the internal services wait for callers to go elsewhere before work is handed over.
 const SAY_GOODBYE: Duration = Duration::from_millis(300);
+
+/// How long writing down what tenants used may take.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Roles at work.
 pub struct Running {
@@ -61,6 +65,8 @@ pub struct Starting<'a> {
     pub others: &'a Others,
     /// Where roles say whether they are ready.
     pub health: &'a Health,
+    /// The demo tenant's server key, on a development server.
+    pub dev_key: Option<String>,
     /// What is measured.
     pub metrics: Option<&'a Metrics>,
     /// Ends what works behind the listeners.
@@ -73,6 +79,8 @@ struct Nodes {
     verifier: Arc<Verifier>,
     /// The gate of what is called from outside.
     gate: Arc<Gate>,
+    /// Counts what tenants use.
+    meter: Arc<Meter>,
     /// The router of this process.
     front: Option<Arc<dyn RouterLink>>,
     /// Sends to servers that tenants name.
@@ -98,9 +106,11 @@ impl Starting<'_> {
             Arc::new(RouterService::new(log, rows, presence, Arc::clone(&inboxes))) as Arc<dyn RouterLink>
         });
         let verifier = Arc::new(Verifier::new(Arc::clone(&self.backends.rows)));
-        let gate = Arc::new(Gate::new(self.gate_config(), Arc::clone(&verifier)));
-        let nodes = Nodes { inboxes, verifier, gate, front, sender: super::outbound::sender(self.config) };
-        let mut tasks = Vec::new();
+        let meter = Arc::new(Meter::new(Arc::clone(&self.backends.rows), &self.backends.start));
+        let gate = self.gate(&verifier, &meter);
+        let sender = super::outbound::sender(self.config);
+        let nodes = Nodes { inboxes, verifier, gate, meter, front, sender };
+        let mut tasks = vec![tokio::spawn(flush_usage(Arc::clone(&nodes.meter), self.end.clone()))];
         let (goodbye, closing) = (CancellationToken::new(), CancellationToken::new());
         let internal = self.internal(&nodes, &goodbye, &closing);
         let mut app = Router::new().merge(self.health.routes());
@@ -126,9 +136,19 @@ impl Starting<'_> {
         Running { app, internal, gateway, ready, limits, drain, goodbye, closing, end: self.end, tasks }
     }
 
-    fn gate_config(&self) -> GateConfig {
+    /// The gate of what is called from outside.
+    fn gate(&self, verifier: &Arc<Verifier>, meter: &Arc<Meter>) -> Arc<Gate> {
         let operator_key = self.config.api.operator_key.expose();
-        GateConfig { operator_key: (!operator_key.is_empty()).then(|| operator_key.to_owned()) }
+        let config = GateConfig {
+            operator_key: (!operator_key.is_empty()).then(|| operator_key.to_owned()),
+            processes: self.config.quotas.api_processes,
+        };
+        let dependencies = GateDependencies {
+            verifier: Arc::clone(verifier),
+            rows: Arc::clone(&self.backends.rows),
+            meter: Arc::clone(meter),
+        };
+        Arc::new(Gate::new(config, dependencies))
     }
 
     fn serve_limits(&self) -> ServeLimits {
@@ -248,6 +268,11 @@ impl Starting<'_> {
             presence: Arc::clone(&self.backends.presence),
             link: Arc::clone(&way.link),
             verifier: Arc::clone(&nodes.verifier),
+            clients: Arc::new(Clients::new(
+                Arc::clone(&self.backends.rows),
+                Arc::clone(&nodes.meter),
+                self.config.quotas.gateway_processes,
+            )),
             inboxes: Arc::clone(&nodes.inboxes),
         };
         let gateway = Gateway::new(gateway_config, dependencies);
@@ -264,7 +289,10 @@ impl Starting<'_> {
         });
         nodes.inboxes.insert(way.node.clone(), Arc::clone(&caller) as Arc<dyn Inbox>);
         self.link(way, nodes, Arc::clone(&caller) as Arc<dyn Inbox>);
-        let api_config = ApiConfig { command_timeout: Duration::from_millis(self.config.api.command_timeout_ms) };
+        let api_config = ApiConfig {
+            dev_key: self.dev_key.clone(),
+            command_timeout: Duration::from_millis(self.config.api.command_timeout_ms),
+        };
         let dependencies = stonechat_api::Dependencies {
             rows: Arc::clone(&self.backends.rows),
             caller,
@@ -333,6 +361,22 @@ impl Running {
 /// The full name of a gRPC service.
 fn name_of<S: NamedService>(_: &S) -> &'static str {
     S::NAME
+}
+
+/// Writes down what tenants used, now and then and at the end.
+async fn flush_usage(meter: Arc<Meter>, end: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_secs(limits::USAGE_FLUSH_S));
+    loop {
+        let ends = end.run_until_cancelled(every.tick()).await.is_none();
+        match tokio::time::timeout(FLUSH_TIMEOUT, meter.flush(now_us())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what tenants used was not written down yet"),
+            Err(_) => tracing::warn!("what tenants used was not written down in time"),
+        }
+        if ends {
+            return;
+        }
+    }
 }
 
 fn ended(result: Option<Result<io::Result<()>, tokio::task::JoinError>>) {

@@ -2,10 +2,15 @@
 #![expect(clippy::large_futures, reason = "a test has a stack to itself")]
 
 mod api;
+mod attacks;
 mod crash;
 mod data;
+mod documents;
 mod eviction;
 mod hostile;
+mod idempotency;
+mod operator;
+mod quotas;
 mod secrets;
 mod slow;
 mod support;
