@@ -116,9 +116,10 @@ impl Gate {
         let mut taken = Vec::new();
         let deadline = deadline::of(request.metadata());
         let answered = tokio::time::timeout(deadline, Box::pin(self.answer(operation, request, run, &mut taken))).await;
-        let result = answered.unwrap_or_else(|_| {
-            Err(Error::new(Code::DeadlineExceeded, "the call's deadline has passed; it may have been done"))
-        });
+        // Timers are coarse: an answer after the deadline is none, its caller has gone.
+        let is_late = started.elapsed() > deadline;
+        let late = || Err(Error::new(Code::DeadlineExceeded, "the call's deadline has passed; it may have been done"));
+        let result = answered.ok().filter(|_| !is_late).unwrap_or_else(late);
         measure(operation, started, &result);
         match result {
             Ok(answer) => {
