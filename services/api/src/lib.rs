@@ -68,6 +68,11 @@ impl Backend for Rest {
     }
 }
 
+/// The OpenAPI document of this service's operations and those of others.
+pub fn openapi_document(others: &[&'static [Operation]]) -> serde_json::Value {
+    documents::openapi_document(others)
+}
+
 /// Every operation of this service.
 pub fn operations() -> &'static [Operation] {
     operations::every()

@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod messages;
 pub mod output;
+mod platform;
 mod show;
 mod target;
 mod token;
@@ -14,8 +15,11 @@ mod transfer;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 use stonechat_client::ClientError;
+
+use self::platform::Platform;
 
 /// Exit codes, as `--help` says them.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 server cannot be reached, 4 refused.";
@@ -75,6 +79,15 @@ enum Command {
         after_help = "Examples:\n  stonechat config defaults > stonechat.toml\n  stonechat config check stonechat.toml"
     )]
     Config(config::ConfigCommand),
+    /// Keep servers and keys under names.
+    #[command(subcommand)]
+    Context(platform::context::ContextCommand),
+    /// Print a script that completes this command line in a shell.
+    #[command(after_help = "Example:\n  source <(stonechat completions bash)")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Look for what keeps a server or a client from working.
     #[command(after_help = "Examples:\n  stonechat doctor\n  stonechat doctor --url https://chat.example --json")]
     Doctor(doctor::DoctorArgs),
@@ -135,9 +148,52 @@ impl CliError {
     }
 }
 
-/// Does what the command line says.
-pub async fn execute(cli: Cli) -> ExitCode {
-    let done = match cli.command {
+/// A command line that can be parsed: what is declared here, and a command for each operation of the api.
+pub struct CommandLine {
+    platform: Platform,
+    own: clap::Command,
+    whole: clap::Command,
+}
+
+impl CommandLine {
+    /// Every command.
+    pub fn new() -> Self {
+        let platform = Platform::new(&crate::run::operations::document());
+        let own = Cli::command();
+        let whole = platform.add_to(own.clone());
+        Self { platform, own, whole }
+    }
+
+    /// What the process was started with; ends it where that is none of ours.
+    pub fn parse(&mut self) -> ArgMatches {
+        self.whole.get_matches_mut()
+    }
+
+    /// Does what the command line says.
+    pub async fn execute(mut self, given: ArgMatches) -> ExitCode {
+        let done = match self.platform.asked(&self.own, &given) {
+            Some((operation, given)) => platform::execute(operation, given).await,
+            None => match Cli::from_arg_matches(&given) {
+                Ok(Cli { command: Command::Completions { shell } }) => {
+                    clap_complete::generate(shell, &mut self.whole, "stonechat", &mut std::io::stdout());
+                    Ok(())
+                }
+                Ok(cli) => execute(cli).await,
+                Err(error) => error.exit(),
+            },
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::error(&error.to_string());
+                ExitCode::from(error.exit_code())
+            }
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
         Command::Run(args) => Box::pin(crate::run::run(args)).await.map_err(CliError::from),
         Command::Admin(command) => Box::pin(admin::execute(command)).await,
         Command::Token(command) => token::execute(command),
@@ -149,13 +205,9 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Chat(args) => Box::pin(chat::chat(args)).await,
         Command::Bench(command) => Box::pin(bench::execute(command)).await,
         Command::Config(command) => config::execute(command),
+        Command::Context(command) => platform::context::execute(command),
+        // It takes the whole command line, which is not here.
+        Command::Completions { .. } => Ok(()),
         Command::Doctor(args) => doctor::doctor(args).await,
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::error(&error.to_string());
-            ExitCode::from(error.exit_code())
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod backends;
 mod dev;
+pub mod operations;
 mod outbound;
 mod peers;
 mod prepare;

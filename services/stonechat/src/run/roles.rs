@@ -300,9 +300,7 @@ impl Starting<'_> {
             gate: Arc::clone(&nodes.gate),
             sender: nodes.sender.clone(),
         };
-        // What the other services have operations of their own for is shown in the documents as well.
-        let others = [];
-        let (app, jobs) = stonechat_api::router(api_config, dependencies, &others);
+        let (app, jobs) = stonechat_api::router(api_config, dependencies, super::operations::OTHERS);
         tokio::spawn(jobs.run(self.end.clone()));
         app
     }

@@ -3,6 +3,7 @@
 
 mod api;
 mod attacks;
+mod command_line;
 mod crash;
 mod data;
 mod documents;
