@@ -72,15 +72,18 @@ impl Gate {
     /// Lets a caller through to an operation, or says why not. Gives what is left of the budgets that were asked.
     pub fn admit(&self, operation: &Operation, caller: &Caller) -> (Vec<Taken>, Result<(), Error>) {
         let now_us = now_us();
-        let asked = budgets::budgets(operation.class, caller, self.config.processes);
-        let (taken, admitted) = self.rates.take(&asked, now_us);
+        // Who may not call is told so, however much is left: what is left of a budget says nothing to others.
+        let (taken, admitted) = match caller.check(operation.callers) {
+            Ok(()) => self.rates.take(&budgets::budgets(operation.class, caller, self.config.processes), now_us),
+            Err(error) => (Vec::new(), Err(error)),
+        };
         if let Some(tenant) = caller.tenant_id() {
             self.meter.count(tenant, now_us, |used| match &admitted {
                 Ok(()) => used.api_requests += 1,
                 Err(_) => used.refused += 1,
             });
         }
-        (taken, admitted.and_then(|()| caller.check(operation.callers)))
+        (taken, admitted)
     }
 
     /// Remembers what became of an operation.

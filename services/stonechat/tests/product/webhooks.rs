@@ -184,7 +184,9 @@ async fn a_receiver_that_is_gone_disables_its_webhook() {
     scene.say(3).await;
     let disabled = scene.until(&path_of(&webhook, ""), |body| body["enabled"] == false).await;
     assert_eq!(disabled["disabled_reason"], "the receiver answered 410 Gone");
-    assert_eq!(scene.receiver.on("gone").len(), 1);
+    // It may have come twice, as everything may, but nothing came after it.
+    let gone = scene.receiver.on("gone");
+    assert!(gone.iter().all(|one| one.headers["webhook-id"] == gone[0].headers["webhook-id"]), "{gone:?}");
     // Enabled for another address it goes on where it ended.
     let change = json!({"url": format!("{}/ok", scene.url), "enabled": true});
     let (status, body) = scene.rest.call(Method::PATCH, &path_of(&webhook, ""), Some(change)).await;

@@ -248,8 +248,7 @@ impl Session {
             Ok::<_, CliError>(seen)
         };
         let seen = timeout(JOIN_PATIENCE, knowing).await.map_err(|_| failed("a session did not hear of all"))??;
-        session.cursors =
-            seen.into_iter().map(|(conversation, seq)| Cursor { conversation, seq, ..Cursor::default() }).collect();
+        session.cursors = seen.into_iter().map(|(conversation, seq)| Cursor { conversation, seq }).collect();
         Ok(session)
     }
 
