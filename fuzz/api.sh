@@ -55,7 +55,8 @@ fuzz() {
     sed -n '/SUMMARY/,$p' "$work/$who"
 }
 
-fuzz server "$(started '["server_key"]')" --exclude-operation-id-regex '^(Disable|Rotate|Delete|Erase)'
+# Bodies of lines of JSON cannot be made from a schema.
+fuzz server "$(started '["server_key"]')" --exclude-operation-id-regex '^(Disable|Rotate|Delete|Erase|Import)'
 fuzz operator "$operator" --include-tag Tenant --include-tag Audit \
     --exclude-operation-id-regex '^(Disable|Rotate|Suspend|Delete|SetQuotas)'
 fuzz user "$(started '["users"][0]["token"]')" --include-tag User --include-tag Conversation --include-tag Member \
