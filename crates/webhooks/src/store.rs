@@ -162,13 +162,19 @@ impl Webhooks {
         .await
     }
 
-    /// Disables a webhook, for a reason that is the server's.
-    pub async fn disable(&self, tenant: &TenantId, id: &str, reason: &str) -> Result<(), Error> {
+    /// Disables a webhook, for a reason that is the server's, unless it has another address than `url` by now: what the
+    /// old one answered says nothing of the new. Gives whether it was enabled until then.
+    pub async fn disable(&self, tenant: &TenantId, id: &str, url: &str, reason: &str) -> Result<bool, Error> {
+        let mut is_changed = false;
         let disable = |row: &mut WebhookRow| {
-            row.disabled = true;
-            reason.clone_into(&mut row.disabled_reason);
+            is_changed = row.url == url && !row.disabled;
+            if is_changed {
+                row.disabled = true;
+                reason.clone_into(&mut row.disabled_reason);
+            }
         };
-        self.change(tenant, id, disable).await.map(drop)
+        self.change(tenant, id, disable).await?;
+        Ok(is_changed)
     }
 
     /// Makes a key the one that signs first; the old ones sign along for `overlap_s`.
@@ -258,7 +264,12 @@ impl Webhooks {
         self.touch(tenant, |feed| feed.pulled_until_us = feed.pulled_until_us.max(until_us)).await
     }
 
-    async fn change(&self, tenant: &TenantId, id: &str, change: impl Fn(&mut WebhookRow)) -> Result<WebhookRow, Error> {
+    async fn change(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        mut change: impl FnMut(&mut WebhookRow),
+    ) -> Result<WebhookRow, Error> {
         loop {
             let (mut row, version) = self.get(tenant, id).await?;
             change(&mut row);

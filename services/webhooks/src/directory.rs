@@ -122,8 +122,12 @@ impl Directory {
             (id.clone(), Arc::new(Webhook { id, row, pause_us }))
         };
         let webhooks = rows.into_iter().map(webhook).collect();
-        let known = Known { version, webhooks };
-        self.known.write().insert(tenant.clone(), Arc::new(known));
+        let mut all = self.known.write();
+        // Whoever read earlier may come here later.
+        if all.get(tenant).is_none_or(|known| known.version < version) {
+            all.insert(tenant.clone(), Arc::new(Known { version, webhooks }));
+        }
+        drop(all);
         self.changed.notify_waiters();
         Ok(())
     }

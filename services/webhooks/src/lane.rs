@@ -118,7 +118,7 @@ impl LaneTask {
             let wait_us = loop {
                 match lane.next(now_us()) {
                     Next::Attempt(attempt) => {
-                        flying.push(attempt_one(&shared, &name, Arc::clone(&webhook), attempt));
+                        flying.push(attempt_of(&shared, &name, Arc::clone(&webhook), attempt));
                     }
                     Next::Wait(us) => break Some(us),
                     Next::Nothing => break None,
@@ -134,8 +134,8 @@ impl LaneTask {
             tokio::select! {
                 biased;
                 () = end.cancelled() => break,
-                Some(made) = flying.next(), if !flying.is_empty() => {
-                    if !self.conclude(&mut lane, made, &webhook).await? {
+                Some((tried, made)) = flying.next(), if !flying.is_empty() => {
+                    if !self.conclude(&mut lane, made, &tried).await? {
                         break;
                     }
                 }
@@ -198,7 +198,7 @@ impl LaneTask {
         }
     }
 
-    /// Notes what came of an attempt. Gives whether the lane goes on.
+    /// Notes what came of an attempt at a webhook as it was then. Gives whether the lane goes on.
     async fn conclude(&mut self, lane: &mut Lane, made: Made, webhook: &Webhook) -> Result<bool, Error> {
         let Made { attempt, told, outcome, row } = made;
         let now = now_us();
@@ -222,18 +222,21 @@ impl LaneTask {
                 self.keep(lane, true).await?;
                 Ok(true)
             }
-            Verdict::Gone => self.disable("the receiver answered 410 Gone").await,
+            Verdict::Gone => self.disable(webhook, "the receiver answered 410 Gone").await,
             Verdict::Failing => {
-                self.disable(&format!("nothing was taken for {} days", limits::WEBHOOK_FAILING_DAYS)).await
+                self.disable(webhook, &format!("nothing was taken for {} days", limits::WEBHOOK_FAILING_DAYS)).await
             }
         }
     }
 
-    async fn disable(&self, reason: &str) -> Result<bool, Error> {
+    async fn disable(&self, tried: &Webhook, reason: &str) -> Result<bool, Error> {
         let LaneName { tenant, webhook, .. } = &self.name;
-        tracing::info!(tenant.id = %tenant, webhook.id = webhook, reason, "webhook is disabled");
-        metrics::counter!("stonechat_webhooks_disabled_total").increment(1);
-        self.shared.directory.webhooks().disable(tenant, webhook, reason).await?;
+        if self.shared.directory.webhooks().disable(tenant, webhook, &tried.row.url, reason).await? {
+            tracing::info!(tenant.id = %tenant, webhook.id = webhook, reason, "webhook is disabled");
+            metrics::counter!("stonechat_webhooks_disabled_total").increment(1);
+        }
+        // Known at once: otherwise a lane would be begun again for it.
+        self.shared.directory.look_up(vec![tenant.clone()]).await?;
         Ok(false)
     }
 
@@ -269,6 +272,12 @@ impl LaneTask {
         self.kept_us = time_us;
         Ok(())
     }
+}
+
+/// Makes one attempt; gives the webhook as it was then, too.
+async fn attempt_of(shared: &Shared, name: &LaneName, webhook: Arc<Webhook>, attempt: Attempt) -> (Arc<Webhook>, Made) {
+    let made = attempt_one(shared, name, Arc::clone(&webhook), attempt).await;
+    (webhook, made)
 }
 
 /// Makes one attempt.
