@@ -156,10 +156,14 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Every command.
+    /// Every command that the process may have been started for. Where the first argument is a command without any
+    /// below it, like `run`, the operations are not looked at: they are a noun and a verb each.
     pub fn new() -> Self {
-        let platform = Platform::new(&crate::run::operations::document());
         let own = Cli::command();
+        let platform = match std::env::args_os().nth(1) {
+            Some(first) if first.to_str().is_some_and(|first| stands_alone(&own, first)) => Platform::default(),
+            _ => Platform::new(&crate::run::operations::document()),
+        };
         let whole = platform.add_to(own.clone());
         Self { platform, own, whole }
     }
@@ -192,6 +196,13 @@ impl CommandLine {
     }
 }
 
+/// Whether a command is declared here, has none below it, and needs to know of no other.
+fn stands_alone(own: &clap::Command, name: &str) -> bool {
+    let is_leaf = own.find_subcommand(name).is_some_and(|command| !command.has_subcommands());
+    // It prints all of them.
+    is_leaf && name != "completions"
+}
+
 async fn execute(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Run(args) => Box::pin(crate::run::run(args)).await.map_err(CliError::from),
@@ -209,5 +220,22 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         // It takes the whole command line, which is not here.
         Command::Completions { .. } => Ok(()),
         Command::Doctor(args) => doctor::doctor(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_operation_is_below_a_command_that_stands_alone() {
+        let own = Cli::command();
+        let whole = Platform::new(&crate::run::operations::document()).add_to(own.clone());
+        let names = own.get_subcommands().map(clap::Command::get_name).filter(|name| stands_alone(&own, name));
+        let alone: Vec<&str> = names.collect();
+        assert!(alone.contains(&"run") && !alone.contains(&"token"), "{alone:?}");
+        for name in alone {
+            assert!(whole.find_subcommand(name).is_some_and(|command| !command.has_subcommands()), "{name}");
+        }
     }
 }

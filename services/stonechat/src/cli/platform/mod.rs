@@ -29,6 +29,7 @@ const JSON: &str = "as_json";
 const BODY_BYTES: u64 = 16 << 20;
 
 /// The commands of the api's operations.
+#[derive(Default)]
 pub struct Platform {
     operations: Vec<Operation>,
 }
