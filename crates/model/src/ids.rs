@@ -121,6 +121,11 @@ id!(
     GatewayId,
     limits::ID_BYTES
 );
+id!(
+    /// A file of a tenant; made by the server.
+    FileId,
+    limits::DEVICE_ID_BYTES
+);
 
 /// What ids of direct conversations begin with.
 const DIRECT_PREFIX: &str = "direct:";

@@ -6,7 +6,7 @@ pub mod limits;
 mod position;
 
 pub use client_id::{ClientId, InvalidClientId};
-pub use ids::{ConversationId, DeviceId, GatewayId, InvalidId, KeyId, LogId, LogKey, TenantId, UserId};
+pub use ids::{ConversationId, DeviceId, FileId, GatewayId, InvalidId, KeyId, LogId, LogKey, TenantId, UserId};
 pub use position::Position;
 
 /// Microseconds since 1970, UTC.

@@ -94,6 +94,14 @@ pub static DELIVERIES: Table =
 pub static DEAD_LETTERS: Table =
     expiring("dead_letters", &[text("tenant"), text("webhook")], &[number("time"), text("log"), number("seq")]);
 
+/// Files. Value: `FileRow`; by compare-and-set. Spread over [`FILE_SHARDS`] partitions of a tenant.
+pub static FILES: Table = table("files", &[text("tenant"), number("shard")], &[text("file")]);
+/// The files that users uploaded. Value: empty; version: the time it was written.
+pub static USER_FILES: Table = table("user_files", &[text("tenant"), text("user")], &[text("file")]);
+/// The messages that refer to a file. Value: `FileRefRow`.
+pub static FILE_REFS: Table =
+    table("file_refs", &[text("tenant"), text("file")], &[text("conversation"), number("seq")]);
+
 /// Every table.
 pub static ALL: &[&Table] = &[
     &EVENTS,
@@ -126,10 +134,15 @@ pub static ALL: &[&Table] = &[
     &WEBHOOK_LANES,
     &DELIVERIES,
     &DEAD_LETTERS,
+    &FILES,
+    &USER_FILES,
+    &FILE_REFS,
 ];
 
 mod feeds;
+mod files;
 pub use feeds::*;
+pub use files::*;
 
 /// How many partitions a tenant's users are spread over.
 pub const USER_SHARDS: u64 = 16;

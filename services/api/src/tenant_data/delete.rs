@@ -5,7 +5,7 @@
 
 use stonechat_errors::Error;
 use stonechat_model::{ConversationId, KeyId, TenantId, UserId, limits};
-use stonechat_proto::internal::v1::HeadRow;
+use stonechat_proto::internal::v1::{FileRow, HeadRow};
 use stonechat_rows::{Key, KeyPart, Table, tables};
 
 use super::{Data, conversation_log, decode, jobs::Progress, stream, unavailable};
@@ -13,6 +13,7 @@ use super::{Data, conversation_log, decode, jobs::Progress, stream, unavailable}
 /// The most shards of a table that is spread over partitions by a hash.
 const SHARDS: u64 = 64;
 const _: () = assert!(tables::CONVERSATION_SHARDS <= SHARDS && tables::USER_SHARDS <= SHARDS);
+const _: () = assert!(tables::FILE_SHARDS <= SHARDS);
 
 /// How a table's rows of a tenant are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) fn held(table: &Table) -> Option<Held> {
         // `Webhooks::delete_tenant` deletes them.
         _ if is_one_of(&[&tables::FEEDS, &tables::FEED, &tables::WEBHOOK_LANES]) => Some(Held::Apart),
         _ if is_one_of(&[&tables::DELIVERIES, &tables::DEAD_LETTERS]) => Some(Held::Apart),
+        // By the files that they are about.
+        _ if is_one_of(&[&tables::USER_FILES, &tables::FILE_REFS]) => Some(Held::Apart),
         _ if is_one_of(&[&tables::TENANTS, &tables::COUNTERS, &tables::STREAM_POSITIONS, &tables::JOBS]) => {
             Some(Held::Not)
         }
@@ -75,6 +78,7 @@ impl Data {
                 }
             }
         }
+        self.delete_files(tenant).await?;
         self.delete_keys(tenant).await?;
         stonechat_webhooks::Webhooks::new(std::sync::Arc::clone(&self.rows)).delete_tenant(tenant).await?;
         stream::delete_tenant(&self.rows, tenant).await?;
@@ -121,6 +125,31 @@ impl Data {
             self.rows.delete_partition(table, partition()).await.map_err(unavailable)?;
         }
         self.rows.delete(&[tables::conversation(tenant, id)]).await.map_err(unavailable)
+    }
+
+    /// Deletes the rows of files that are found through them, then the files.
+    async fn delete_files(&self, tenant: &TenantId) -> Result<(), Error> {
+        for shard in 0..tables::FILE_SHARDS {
+            loop {
+                let range = tables::files(tenant, shard, None, limits::EXPORT_PAGE);
+                let rows = self.rows.range(range).await.map_err(unavailable)?;
+                if rows.is_empty() {
+                    break;
+                }
+                for row in &rows {
+                    let file = KeyPart::from(row.key.text(2));
+                    let refs = vec![tenant.shared().into(), file];
+                    self.rows.delete_partition(&tables::FILE_REFS, refs).await.map_err(unavailable)?;
+                    if let Ok(owner) = UserId::parse(&decode::<FileRow>(row)?.owner) {
+                        let listed = vec![tenant.shared().into(), owner.shared().into()];
+                        self.rows.delete_partition(&tables::USER_FILES, listed).await.map_err(unavailable)?;
+                    }
+                }
+                let files: Vec<Key> = rows.into_iter().map(|row| row.key).collect();
+                self.rows.delete(&files).await.map_err(unavailable)?;
+            }
+        }
+        Ok(())
     }
 
     async fn delete_keys(&self, tenant: &TenantId) -> Result<(), Error> {
