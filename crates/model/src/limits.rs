@@ -46,6 +46,16 @@ limits! {
     MEDIA_WAITING: usize = 256, "files", "Files that wait to be decoded; more are tried again later.";
     MEDIA_MEMORY_BYTES: usize = 536_870_912, "bytes", "What decoders may allocate together; a file that needs more alone is a download and nothing else.";
     MEDIA_TIMEOUT_MS: u64 = 20_000, "milliseconds", "How long one file may be decoded; then it is a download and nothing else.";
+    BLOB_BYTES: usize = 8_388_608 + 65_536, "bytes", "A stored piece of a file: 8 MiB and what sealing adds.";
+    BLOB_NAME_BYTES: usize = 64, "bytes", "The name of a piece.";
+    BLOBS_AT_ONCE: usize = 32, "requests", "Pieces that a process writes, reads or deletes at once; more wait.";
+    BLOBS_SEALED_AT_ONCE: usize = 16, "pieces", "Pieces that a process has in memory sealed besides plain, while they are written; more wait.";
+    BLOBS_LISTED: usize = 1_000, "blobs", "Stored pieces on one page of a list.";
+    BLOB_HEADERS: usize = 4_096, "blobs", "Stored pieces whose header a process keeps, so that it is read once.";
+    FILE_KEY_CACHE_S: u64 = 30, "seconds", "How long a process keeps the keys of a tenant's files; after that a deleted one is gone everywhere.";
+    FILE_KEY_TENANTS: usize = 10_000, "tenants", "Tenants whose keys of files a process keeps.";
+    FILE_KEY_VERSIONS: usize = 1_000, "keys", "Keys of one tenant's files, one for each rotation; then rotating is refused.";
+    MASTER_KEYS: usize = 64, "keys", "Master keys in their file, the present one and older ones.";
     NAME_BYTES: usize = 256, "bytes", "A conversation's or a user's name.";
     AVATAR_BYTES: usize = 1_024, "bytes", "A reference to a picture.";
     ANNOUNCEMENT_BYTES: usize = 4_096, "bytes", "A conversation's announcement.";

@@ -102,6 +102,9 @@ pub static USER_FILES: Table = table("user_files", &[text("tenant"), text("user"
 pub static FILE_REFS: Table =
     table("file_refs", &[text("tenant"), text("file")], &[text("conversation"), number("seq")]);
 
+/// The keys that a tenant's files are sealed with, wrapped. Value: `FileKeyRow`; by compare-and-set.
+pub static FILE_KEYS: Table = table("file_keys", &[text("tenant")], &[number("version")]);
+
 /// Every table.
 pub static ALL: &[&Table] = &[
     &EVENTS,
@@ -137,6 +140,7 @@ pub static ALL: &[&Table] = &[
     &FILES,
     &USER_FILES,
     &FILE_REFS,
+    &FILE_KEYS,
 ];
 
 mod feeds;

@@ -2,7 +2,7 @@
 
 use stonechat_model::{ConversationId, FileId, TenantId, UserId};
 
-use super::{FILE_REFS, FILES, USER_FILES, of_partition, shard};
+use super::{FILE_KEYS, FILE_REFS, FILES, USER_FILES, of_partition, shard};
 use crate::{Key, KeyPart, Range};
 
 /// How many partitions a tenant's files are spread over.
@@ -39,4 +39,15 @@ pub fn file_refs(tenant: &TenantId, file: &FileId, after: Option<(&ConversationI
     let from = after.map(|(conversation, seq)| vec![conversation.shared().into(), seq.saturating_add(1).into()]);
     let partition = vec![tenant.shared().into(), file.shared().into()];
     Range { table: &FILE_REFS, partition, from, until: None, reverse: false, limit }
+}
+
+/// The key of one of the keys that a tenant's files are sealed with.
+pub fn file_key(tenant: &TenantId, version: u64) -> Key {
+    Key::new(&FILE_KEYS, [tenant.shared().into(), version.into()])
+}
+
+/// The keys that a tenant's files are sealed with, the newest first.
+pub fn file_keys(tenant: &TenantId, limit: usize) -> Range {
+    let partition = vec![tenant.shared().into()];
+    Range { table: &FILE_KEYS, partition, from: None, until: None, reverse: true, limit }
 }

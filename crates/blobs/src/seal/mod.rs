@@ -1,0 +1,11 @@
+//! Encryption at rest: pieces by a key of their tenant, that key by a master key.
+
+mod format;
+mod master;
+mod sealer;
+mod tenant_keys;
+
+pub use master::MasterKeys;
+pub use sealer::Sealer;
+
+pub(crate) use format::{Header, Layout};
