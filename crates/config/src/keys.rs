@@ -327,6 +327,13 @@ config! {
         /// The pauses after attempts that failed; after one attempt more an event is given up.
         retry_schedule_s: Vec<u64> = limits::WEBHOOK_RETRY_SCHEDULE_S.to_vec(), "list of seconds", check::pauses;
     }
+    /// Files: uploads and downloads.
+    files: Files {
+        /// The largest file.
+        max_bytes: u64 = limits::FILE_BYTES, "bytes", |v| check::between(*v, 1, limits::FILE_BYTES);
+        /// How long a file is kept that no message refers to.
+        unreferenced_h: u64 = limits::FILE_UNREFERENCED_TTL_S / 3_600, "hours", |v| check::between(*v, 1, 8_760);
+    }
     /// What tenants may use, where several processes share it: each enforces its part.
     quotas: Quotas {
         /// Processes with the role api, among which tenants' request rates are divided.

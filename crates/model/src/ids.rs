@@ -127,6 +127,16 @@ id!(
     limits::DEVICE_ID_BYTES
 );
 
+/// What ids of files begin with.
+const FILE_PREFIX: &str = "fl_";
+
+impl FileId {
+    /// Makes a new id, sortable by time.
+    pub fn generate() -> Self {
+        Self(format!("{FILE_PREFIX}{}", uuid::Uuid::now_v7().simple()).into())
+    }
+}
+
 /// What ids of direct conversations begin with.
 const DIRECT_PREFIX: &str = "direct:";
 /// What the log of a user begins with; no part of the ids' alphabet.

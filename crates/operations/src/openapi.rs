@@ -24,6 +24,8 @@ const ALWAYS: &[Code] = &[
 pub struct About<'a> {
     /// The product's version.
     pub version: &'a str,
+    /// Paths that are no operations of a table, as OpenAPI has them: what streams bytes in a protocol of its own.
+    pub paths: &'a [Value],
 }
 
 /// The document of these operations.
@@ -36,6 +38,10 @@ pub fn document(about: &About<'_>, operations: &[&'static Operation]) -> Value {
         let is_first = first.is_some_and(|first| std::ptr::eq(*first, *operation));
         let described = Describe { operation, contract, is_first }.describe(&mut schemas);
         paths.entry(operation.path).or_default().insert(operation.http.lower().to_owned(), described);
+    }
+    for path in about.paths.iter().filter_map(Value::as_object).flatten() {
+        let described = path.1.as_object().cloned().unwrap_or_default();
+        paths.entry(path.0).or_default().extend(described);
     }
     let services: BTreeSet<&str> = operations.iter().map(|operation| operation.service).collect();
     let tags = services.iter().map(|service| {

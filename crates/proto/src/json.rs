@@ -88,3 +88,4 @@ enum_by_name!(conversation_kind, ConversationKind, "CONVERSATION_KIND_");
 enum_by_name!(role, Role, "ROLE_");
 enum_by_name!(audience, Audience, "AUDIENCE_");
 enum_by_name!(availability, Availability, "AVAILABILITY_");
+enum_by_name!(file_status, FileStatus, "FILE_STATUS_");

@@ -90,6 +90,16 @@ pub const LEFT_OUT: &[&str] = &[
     "DeadLetter.user",
     "ListDeliveriesResponse.next_page_token",
     "ListDeadLettersResponse.next_page_token",
+    "Tenant.file_retention_days",
+    "File.owner",
+    "File.width",
+    "File.height",
+    "File.duration_ms",
+    "File.blurhash",
+    "File.waveform",
+    "File.animated",
+    "File.thumbnails",
+    "ListFilesResponse.next_page_token",
 ];
 
 /// Texts that are a JSON document, inline in JSON.

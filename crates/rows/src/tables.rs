@@ -94,13 +94,30 @@ pub static DELIVERIES: Table =
 pub static DEAD_LETTERS: Table =
     expiring("dead_letters", &[text("tenant"), text("webhook")], &[number("time"), text("log"), number("seq")]);
 
-/// Files. Value: `FileRow`; by compare-and-set. Spread over [`FILE_SHARDS`] partitions of a tenant.
-pub static FILES: Table = table("files", &[text("tenant"), number("shard")], &[text("file")]);
+/// Files. Value: `FileRow`; by compare-and-set. Spread over [`FILE_SHARDS`] partitions of a tenant. Deleted ones expire
+/// after [`limits::FILE_DELETED_TTL_S`].
+pub static FILES: Table = expiring("files", &[text("tenant"), number("shard")], &[text("file")]);
 /// The files that users uploaded. Value: empty; version: the time it was written.
 pub static USER_FILES: Table = table("user_files", &[text("tenant"), text("user")], &[text("file")]);
 /// The messages that refer to a file. Value: `FileRefRow`.
 pub static FILE_REFS: Table =
     table("file_refs", &[text("tenant"), text("file")], &[text("conversation"), number("seq")]);
+
+/// Uploads, by the id of the file that becomes of each. Value: `UploadRow`; by compare-and-set. Spread over
+/// [`FILE_SHARDS`]; those that are over expire after [`limits::UPLOAD_TTL_S`].
+pub static UPLOADS: Table = expiring("uploads", &[text("tenant"), number("shard")], &[text("file")]);
+/// Pieces that are or were being written for an upload: written before the piece. Value: empty; version: 1.
+pub static UPLOAD_PIECES: Table = table("upload_pieces", &[text("tenant"), text("file")], &[text("piece")]);
+/// Contents of files. Value: `ContentRow`; by compare-and-set. Spread over [`FILE_SHARDS`]; those that are gone expire
+/// after [`limits::CONTENT_GONE_TTL_S`].
+pub static FILE_CONTENTS: Table = expiring("file_contents", &[text("tenant"), number("shard")], &[text("content")]);
+/// The files that have a content. Value: empty; version: 1.
+pub static CONTENT_REFS: Table = table("content_refs", &[text("tenant"), text("content")], &[text("file")]);
+/// What a tenant's files have in common. Value: `FileTenantRow`; by compare-and-set.
+pub static FILE_TENANTS: Table = table("file_tenants", &[text("tenant")], &[]);
+/// What is to be looked at when: uploads and files that expire, and work that must not be forgotten. Value: empty;
+/// version: 1; expires after [`limits::FILE_DUE_TTL_S`].
+pub static FILE_DUES: Table = expiring("file_dues", &[number("hour")], &[number("due"), text("tenant"), text("what")]);
 
 /// The keys that a tenant's files are sealed with, wrapped. Value: `FileKeyRow`; by compare-and-set.
 pub static FILE_KEYS: Table = table("file_keys", &[text("tenant")], &[number("version")]);
@@ -141,6 +158,12 @@ pub static ALL: &[&Table] = &[
     &USER_FILES,
     &FILE_REFS,
     &FILE_KEYS,
+    &UPLOADS,
+    &UPLOAD_PIECES,
+    &FILE_CONTENTS,
+    &CONTENT_REFS,
+    &FILE_TENANTS,
+    &FILE_DUES,
 ];
 
 mod feeds;

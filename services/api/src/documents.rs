@@ -18,18 +18,28 @@ use crate::operations;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
+/// What other services have, which the documents show as well.
+#[derive(Debug, Clone, Default)]
+pub struct Others {
+    /// Their operations.
+    pub operations: &'static [&'static [Operation]],
+    /// Their paths that are no operations, as OpenAPI has them.
+    pub paths: Vec<serde_json::Value>,
+}
+
 /// Every operation that the documents show.
-fn every(others: &[&'static [Operation]]) -> Vec<&'static Operation> {
-    std::iter::once(operations::every()).chain(others.iter().copied()).flatten().collect()
+fn every(others: &Others) -> Vec<&'static Operation> {
+    std::iter::once(operations::every()).chain(others.operations.iter().copied()).flatten().collect()
 }
 
 /// The OpenAPI document of this service's operations and those of others.
-pub(crate) fn openapi_document(others: &[&'static [Operation]]) -> serde_json::Value {
-    openapi::document(&openapi::About { version: env!("CARGO_PKG_VERSION") }, &every(others))
+pub(crate) fn openapi_document(others: &Others) -> serde_json::Value {
+    let about = openapi::About { version: env!("CARGO_PKG_VERSION"), paths: &others.paths };
+    openapi::document(&about, &every(others))
 }
 
 /// The API in short, for programs that read: <https://llmstxt.org>.
-fn llms_text(others: &[&'static [Operation]]) -> String {
+fn llms_text(others: &Others) -> String {
     let mut text = "# Stonechat\n\n> Chat for your product: a multi-tenant messaging server with REST, gRPC and \
         WebSocket.\n\nREST is under /v1 with JSON; gRPC, package stonechat.v1, is on the same port with reflection. \
         Authenticate with `Authorization: Bearer` and a server key (sk_...) or a user token (JWT). Under a server key \
@@ -77,7 +87,7 @@ fn dev_key(key: String, headers: &HeaderMap) -> Response {
 }
 
 /// Where the documents are. `dev` is the demo tenant's server key.
-pub(crate) fn routes(others: &[&'static [Operation]], dev: Option<String>) -> Router {
+pub(crate) fn routes(others: &Others, dev: Option<String>) -> Router {
     let mut router = Router::new()
         .route("/openapi.json", asset("application/json", openapi_document(others).to_string()))
         .route("/llms.txt", asset("text/plain; charset=utf-8", llms_text(others)))
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_short_text_names_every_operation() {
-        let text = llms_text(&[]);
+        let text = llms_text(&Others::default());
         for operation in operations::all() {
             assert!(text.contains(operation.path), "{}", operation.path);
         }

@@ -9,6 +9,7 @@ mod operations;
 mod service;
 mod tenant_data;
 
+pub use documents::Others;
 pub use service::{ApiConfig, Dependencies};
 pub use tenant_data::Jobs;
 
@@ -26,15 +27,11 @@ use stonechat_errors::Error;
 use stonechat_operations::{Backend, Call, Operation};
 use tracing::Instrument as _;
 
-/// REST and gRPC on one port. What it does not know is answered as an unknown path. `others` are the operations of the
-/// other services, which the documents show as well; those services serve them.
+/// REST and gRPC on one port. What it does not know is answered as an unknown path. `others` is what the other services
+/// have, which the documents show as well; those services serve it.
 ///
 /// Somebody has to do the [`Jobs`] that come with it.
-pub fn router(
-    config: ApiConfig,
-    dependencies: Dependencies,
-    others: &[&'static [Operation]],
-) -> (axum::Router, Arc<Jobs>) {
+pub fn router(config: ApiConfig, dependencies: Dependencies, others: &Others) -> (axum::Router, Arc<Jobs>) {
     let gate = Arc::clone(&dependencies.gate);
     let dev = config.dev_key.clone();
     let (data, transfer, jobs) = tenant_data::serve(&config, &dependencies);
@@ -69,7 +66,7 @@ impl Backend for Rest {
 }
 
 /// The OpenAPI document of this service's operations and those of others.
-pub fn openapi_document(others: &[&'static [Operation]]) -> serde_json::Value {
+pub fn openapi_document(others: &Others) -> serde_json::Value {
     documents::openapi_document(others)
 }
 

@@ -13,7 +13,7 @@ fn is_own(rpc: &str) -> bool {
 
 #[test]
 fn every_rpc_has_a_rest_form_an_example_and_documented_errors() {
-    let document = documents::openapi_document(&[]);
+    let document = documents::openapi_document(&documents::Others::default());
     let mut seen = 0;
     for rpc in Contract::get().methods.keys().filter(|rpc| is_own(rpc)) {
         let operation = operations::all().iter().find(|operation| operation.rpc() == *rpc);
@@ -42,7 +42,7 @@ fn every_example_is_what_its_operation_takes_and_gives() {
 
 #[test]
 fn every_operation_on_data_has_an_example_and_is_described() {
-    let document = documents::openapi_document(&[]);
+    let document = documents::openapi_document(&documents::Others::default());
     for operation in operations::data() {
         let tried = crate::tenant_data::Served::check(operation);
         assert_eq!(tried, Ok(()), "{} {:?} {}", operation.method, operation.http, operation.path);
@@ -85,7 +85,7 @@ fn every_reference_of_the_document_leads_somewhere() {
             _ => {}
         }
     }
-    let document = documents::openapi_document(&[]);
+    let document = documents::openapi_document(&documents::Others::default());
     let mut seen = 0;
     walk(&document, &mut |to| {
         let found = document.pointer(to.trim_start_matches('#'));

@@ -11,6 +11,7 @@ mod media;
 mod mutate;
 mod seeds;
 mod tokens;
+mod uploads;
 
 pub use mutate::Mutator;
 
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "configuration", run: configuration::file, seeds: seeds::configuration },
     Target { name: "environment", run: configuration::environment, seeds: seeds::environment },
     Target { name: "media", run: media::file, seeds: media::seeds },
+    Target { name: "upload_headers", run: uploads::headers, seeds: uploads::seeds },
 ];
 
 /// Runs the target of a name; panics when there is none.

@@ -123,7 +123,7 @@ pub(super) const TABLE: &[Operation] = &[
         class: Class::Admin,
         example: Example {
             request: r#"{"tenant":"acme","from":"2026-01-01","until":"2026-01-31"}"#,
-            answer: r#"{"users":12,"days":[{"day":"2026-01-02","api_requests":120,"refused":0,"sends":64,"connections":9}]}"#,
+            answer: r#"{"users":12,"days":[{"day":"2026-01-02","api_requests":120,"refused":0,"sends":64,"connections":9}],"storage_bytes":48213}"#,
         },
         ..Operation::new("TenantService", "GetUsage", Http::Get, "/v1/tenants/{tenant}/usage", 200)
     },

@@ -26,6 +26,7 @@ fn tenant(id: &TenantId, row: TenantRow) -> Tenant {
         created_us: row.created_us,
         suspended: row.suspended,
         message_retention_days: row.message_retention_days,
+        file_retention_days: row.file_retention_days,
     }
 }
 
@@ -65,8 +66,11 @@ impl Service {
     pub async fn update_tenant(&self, caller: &Caller, request: UpdateTenantRequest) -> Result<Tenant, Error> {
         caller.operator()?;
         let id = tenant_id(&request.tenant)?;
-        let UpdateTenantRequest { name, message_retention_days, .. } = request;
+        let UpdateTenantRequest { name, message_retention_days, file_retention_days, .. } = request;
         stonechat_commands::check_plain("name", name.as_deref().unwrap_or_default(), limits::NAME_BYTES)?;
+        if file_retention_days.is_some_and(|days| days > limits::RETENTION_DAYS) {
+            return Err(Error::invalid(format!("file_retention_days is at most {}", limits::RETENTION_DAYS)));
+        }
         if message_retention_days.is_some_and(|days| days > limits::RETENTION_DAYS) {
             return Err(Error::invalid(format!("message_retention_days is at most {}", limits::RETENTION_DAYS)));
         }
@@ -76,6 +80,9 @@ impl Service {
             }
             if let Some(days) = message_retention_days {
                 row.message_retention_days = days;
+            }
+            if let Some(days) = file_retention_days {
+                row.file_retention_days = days;
             }
         };
         Ok(tenant(&id, self.keys.change_tenant(&id, change).await?))
@@ -143,6 +150,8 @@ impl Service {
             sends: used.sends,
             connections: used.connections,
         };
-        Ok(Usage { users: self.seats.taken(&id).await?, days: used.into_iter().map(day).collect() })
+        let storage_bytes = stonechat_filing::used_bytes(&self.rows, &id).await?;
+        let users = self.seats.taken(&id).await?;
+        Ok(Usage { users, days: used.into_iter().map(day).collect(), storage_bytes })
     }
 }

@@ -36,6 +36,9 @@ pub(crate) fn held(table: &Table) -> Option<Held> {
     let is_one_of = |tables: &[&Table]| tables.iter().any(|known| std::ptr::eq(*known, table));
     match columns[..] {
         _ if is_one_of(&through) || is_one_of(&through_users) => Some(Held::ByConversation),
+        // The role files deletes what says where bytes are, after the bytes.
+        _ if is_one_of(&[&tables::UPLOADS, &tables::FILE_CONTENTS, &tables::FILE_TENANTS]) => Some(Held::Apart),
+        _ if is_one_of(&[&tables::UPLOAD_PIECES, &tables::CONTENT_REFS, &tables::FILE_DUES]) => Some(Held::Apart),
         ["tenant"] | ["tenant", "shard"] => Some(Held::ByTenant),
         _ if is_one_of(&[&tables::KEYS, &tables::STREAM]) => Some(Held::Apart),
         // `Webhooks::delete_tenant` deletes them.
@@ -129,6 +132,7 @@ impl Data {
 
     /// Deletes the rows of files that are found through them, then the files.
     async fn delete_files(&self, tenant: &TenantId) -> Result<(), Error> {
+        stonechat_filing::forget_tenant(&self.rows, tenant).await?;
         for shard in 0..tables::FILE_SHARDS {
             loop {
                 let range = tables::files(tenant, shard, None, limits::EXPORT_PAGE);

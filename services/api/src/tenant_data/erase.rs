@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use stonechat_commands::user_record;
 use stonechat_errors::Error;
-use stonechat_model::{ClientId, ConversationId, LogId, LogKey, TenantId, UserId, limits};
+use stonechat_model::{ClientId, ConversationId, FileId, LogId, LogKey, TenantId, UserId, limits};
 use stonechat_proto::{
     internal::v1::{CommandRecord, EraseUser, HeadRow, command_record, user_action},
     v1::{Erased, Event, event},
@@ -51,9 +51,29 @@ impl Data {
                 None => break,
             }
         }
+        self.delete_files_of(tenant, user).await?;
         self.delete_user_log(tenant, user, true).await?;
         stonechat_quotas::Seats::new(std::sync::Arc::clone(&self.rows)).release(tenant, user).await?;
         stream::blank_user(&self.rows, tenant, user).await
+    }
+
+    /// Deletes the files that a user uploaded; their bytes go when the role files looks at them.
+    async fn delete_files_of(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
+        let mut from: Option<String> = None;
+        loop {
+            let range = tables::user_files(tenant, user, from.as_deref(), limits::EXPORT_PAGE + 1);
+            let mut rows = self.rows.range(range).await.map_err(unavailable)?;
+            let next = if rows.len() > limits::EXPORT_PAGE { rows.pop() } else { None };
+            for row in rows {
+                if let Ok(file) = FileId::parse(row.key.text(2)) {
+                    stonechat_filing::delete_file(&self.rows, tenant, &file).await?;
+                }
+            }
+            match next {
+                Some(row) => from = Some(row.key.text(2).to_owned()),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Erases what a user said and did in a conversation; gives how many events that were.

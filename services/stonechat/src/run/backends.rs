@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use stonechat_blobs::{MasterKeySource, Store, StoreConfig};
 use stonechat_config::{Config, LogBackend, PresenceBackend, RowsBackend};
 use stonechat_lifecycle::Health;
 use stonechat_log::{CommandLog, EmbeddedCommandLog, EmbeddedEventStream, EventStream, next_generation};
@@ -34,6 +35,8 @@ pub struct Backends {
     pub events: Option<Arc<dyn EventStream>>,
     /// Where users are.
     pub presence: Arc<dyn Presence>,
+    /// The bytes of files; only where this process serves them.
+    pub store: Option<Arc<Store>>,
     /// What the names of this process's nodes end with; another one at each start.
     pub start: String,
 }
@@ -79,7 +82,11 @@ impl Opening<'_> {
             None if self.roles.has(Role::Webhooks) => Some(self.kafka_events().await?),
             None => None,
         };
-        Ok(Backends { rows, logs, events, presence, start })
+        let store = match self.roles.has(Role::Files) {
+            true => Some(self.store(&rows).await?),
+            false => None,
+        };
+        Ok(Backends { rows, logs, events, presence, store, start })
     }
 
     async fn rows(&self) -> Result<Arc<dyn Rows>, RunError> {
@@ -95,6 +102,15 @@ impl Opening<'_> {
         Ok(rows)
     }
 
+    /// The bytes of files.
+    async fn store(&self, rows: &Arc<dyn Rows>) -> Result<Arc<Store>, RunError> {
+        let data = &self.config.server.data;
+        let master_keys = MasterKeySource::Made(data.join("master.keys"));
+        let config = StoreConfig { folder: data.join("files"), master_keys };
+        let opened = stonechat_blobs::open(config, Arc::clone(rows)).await;
+        opened.map_err(|error| RunError::Refused(error.to_string()))
+    }
+
     async fn embedded_logs(&self, rows: &Arc<dyn Rows>, generation: u64) -> Result<Logs, RunError> {
         let partitions = self.config.log.partitions;
         let commands = EmbeddedCommandLog::new(partitions, generation, Arc::new(now_us));
@@ -107,7 +123,7 @@ impl Opening<'_> {
             let peers = self.others.find(&self.config.cluster.presence);
             let (presence, run) = RemotePresence::new(peers, self.end.clone());
             tokio::spawn(run);
-            if !self.roles.are_among(&[Role::Storage, Role::Webhooks]) {
+            if !self.roles.are_among(&[Role::Storage, Role::Webhooks, Role::Files]) {
                 readiness::follow(self.health.part("presence"), presence.ready(), self.end.clone());
             }
             return Ok(presence);

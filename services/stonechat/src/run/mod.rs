@@ -198,7 +198,7 @@ fn check_roles(config: &Config, roles: &Roles) -> Result<(), RunError> {
             "presence.backend: memory is kept by one process, and cluster.presence names several; they need redis",
         );
     }
-    let needs_presence = !roles.has(Role::Presence) && !roles.are_among(&[Role::Storage, Role::Webhooks]);
+    let needs_presence = !roles.has(Role::Presence) && !roles.are_among(&[Role::Storage, Role::Webhooks, Role::Files]);
     if needs_presence && cluster.presence.is_empty() {
         return refused("cluster.presence: a process without presence needs the addresses of those with it");
     }

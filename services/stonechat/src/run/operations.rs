@@ -1,12 +1,14 @@
 //! Every operation of the API, whichever service has it.
 
 use serde_json::Value;
-use stonechat_operations::Operation;
+use stonechat_api::Others;
 
-/// The operations of services beside the api: its documents and the command line show them as well.
-pub const OTHERS: &[&[Operation]] = &[];
+/// What services beside the api have: its documents and the command line show it as well.
+pub fn others() -> Others {
+    Others { operations: &[stonechat_files::OPERATIONS], paths: vec![stonechat_files::paths()] }
+}
 
 /// The OpenAPI document of every operation.
 pub fn document() -> Value {
-    stonechat_api::openapi_document(OTHERS)
+    stonechat_api::openapi_document(&others())
 }

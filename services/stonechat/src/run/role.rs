@@ -19,6 +19,8 @@ pub enum Role {
     Storage,
     /// Delivers tenants' webhooks.
     Webhooks,
+    /// Files: uploads and downloads.
+    Files,
 }
 
 /// The roles of a process.
@@ -26,7 +28,8 @@ pub enum Role {
 pub struct Roles(BTreeSet<Role>);
 
 impl Roles {
-    const EACH: [Role; 6] = [Role::Gateway, Role::Api, Role::Router, Role::Presence, Role::Storage, Role::Webhooks];
+    const EACH: [Role; 7] =
+        [Role::Gateway, Role::Api, Role::Router, Role::Presence, Role::Storage, Role::Webhooks, Role::Files];
 
     /// The roles that were asked for; all of them where none was.
     pub fn new(asked: &[Role]) -> Self {

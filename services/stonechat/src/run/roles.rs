@@ -6,6 +6,7 @@ use axum::Router;
 use stonechat_api::ApiConfig;
 use stonechat_auth::Verifier;
 use stonechat_config::{Config, PresenceBackend};
+use stonechat_filing::{Files, FilesConfig, FilesDependencies};
 use stonechat_gateway::{Gateway, GatewayConfig};
 use stonechat_lifecycle::{Health, Readiness, ServeLimits, Shutdown, serve};
 use stonechat_model::{GatewayId, limits, now_us};
@@ -127,6 +128,9 @@ impl Starting<'_> {
         }
         if self.roles.has(Role::Api) {
             app = app.merge(self.start_api(&nodes));
+        }
+        if self.roles.has(Role::Files) {
+            app = app.merge(self.start_files(&nodes, &mut tasks));
         }
         if let Some(metrics) = self.metrics {
             app = app.merge(metrics.routes());
@@ -280,8 +284,27 @@ impl Starting<'_> {
         gateway
     }
 
-    fn start_api(&self, nodes: &Nodes) -> Router {
-        let way = self.way("api", nodes);
+    /// Serves files, and looks at what is due of them.
+    fn start_files(&self, nodes: &Nodes, tasks: &mut Vec<JoinHandle<()>>) -> Router {
+        let Some(store) = self.backends.store.clone() else { return Router::new() };
+        if !self.roles.has(Role::Api) && !self.config.cluster.routers.is_empty() {
+            // The api of another process says when a key is disabled.
+            self.listen_to_controls("files", nodes);
+        }
+        let config = FilesConfig {
+            max_bytes: self.config.files.max_bytes,
+            unreferenced_s: self.config.files.unreferenced_h * 3_600,
+        };
+        let dependencies = FilesDependencies { rows: Arc::clone(&self.backends.rows), store };
+        let files = Arc::new(Files::new(config, dependencies));
+        let (sweeping, end) = (Arc::clone(&files), self.end.clone());
+        tasks.push(tokio::spawn(async move { sweeping.sweep(end).await }));
+        stonechat_files::router(files, Arc::clone(&nodes.gate))
+    }
+
+    /// A node that sends commands and hears of changes to keys and tenants.
+    fn listen_to_controls(&self, role: &str, nodes: &Nodes) -> Arc<CommandCaller> {
+        let way = self.way(role, nodes);
         let forget = Arc::clone(&nodes.verifier);
         let caller = CommandCaller::new(way.node.clone(), Arc::clone(&way.link), move |control| match control {
             Control::KeyChanged { key, .. } => forget.forget_key(&key),
@@ -289,6 +312,11 @@ impl Starting<'_> {
         });
         nodes.inboxes.insert(way.node.clone(), Arc::clone(&caller) as Arc<dyn Inbox>);
         self.link(way, nodes, Arc::clone(&caller) as Arc<dyn Inbox>);
+        caller
+    }
+
+    fn start_api(&self, nodes: &Nodes) -> Router {
+        let caller = self.listen_to_controls("api", nodes);
         let api_config = ApiConfig {
             dev_key: self.dev_key.clone(),
             command_timeout: Duration::from_millis(self.config.api.command_timeout_ms),
@@ -300,7 +328,7 @@ impl Starting<'_> {
             gate: Arc::clone(&nodes.gate),
             sender: nodes.sender.clone(),
         };
-        let (app, jobs) = stonechat_api::router(api_config, dependencies, super::operations::OTHERS);
+        let (app, jobs) = stonechat_api::router(api_config, dependencies, &super::operations::others());
         tokio::spawn(jobs.run(self.end.clone()));
         app
     }

@@ -62,6 +62,21 @@ impl Rest {
         (parts.status.as_u16(), parts.headers, value)
     }
 
+    /// Calls with headers; gives the body as it is.
+    pub async fn bytes(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Bytes) {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if !self.credential.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.credential));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::default()).expect("a request");
+        let (parts, body) = within("answer", self.client.request(request)).await.expect("an answer").into_parts();
+        let bytes = within("body", body.collect()).await.expect("a body").to_bytes();
+        (parts.status.as_u16(), parts.headers, bytes)
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         self.call(Method::GET, path, None).await
     }

@@ -1,0 +1,265 @@
+//! Making the file of an upload that has every byte.
+//!
+//! All of it may be done again from its beginning, by any process: what it writes follows from the upload, and the
+//! upload says at the end that it was done.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use stonechat_errors::Error;
+use stonechat_media::{Description, HEAD_BYTES, Kind, MediaError, Source, cost_bytes, describe, sniff};
+use stonechat_model::{FileId, TenantId, TimeUs, UserId, limits, now_us};
+use stonechat_proto::internal::v1::{
+    FileDescription, FileRow, FileState, FileThumbnail, UploadPiece, UploadRow, UploadState,
+};
+use stonechat_rows::{Put, tables};
+
+use crate::{
+    Files, Upload,
+    contents::content_id,
+    pieces::{PieceList, Pieces},
+    records::{Due, Found, corrupt, seconds_us},
+    uploads::GRACE_US,
+};
+
+/// How long a process has an upload to itself while it makes the file.
+const LEASE_US: TimeUs = 120_000_000;
+/// What is served where nothing better is known, and for everything that a browser would run.
+const BINARY: &str = "application/octet-stream";
+
+/// An upload's bytes, for decoders on threads of their own.
+struct Uploaded {
+    list: PieceList,
+    pieces: Pieces,
+    tenant: TenantId,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Source for Uploaded {
+    fn size_bytes(&self) -> u64 {
+        self.list.size_bytes()
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<usize> {
+        let reading = self.list.read_some(&self.pieces, &self.tenant, at, into.len() as u64);
+        let bytes = self.runtime.block_on(reading).map_err(std::io::Error::other)?;
+        into[..bytes.len()].copy_from_slice(&bytes);
+        Ok(bytes.len())
+    }
+}
+
+/// What a file consists of.
+struct Made {
+    content: String,
+    size_bytes: u64,
+    content_type: &'static str,
+    description: FileDescription,
+}
+
+/// Text that a browser might take for something to run.
+fn is_markup(head: &[u8]) -> bool {
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
+}
+
+impl Files {
+    /// Makes the file of an upload that has every byte, unless another process is at it; says whether the file is there.
+    pub async fn finish(&self, tenant: &TenantId, id: &FileId) -> Result<bool, Error> {
+        let key = tables::upload(tenant, id);
+        let found = self.records.read::<UploadRow>(key.clone()).await?;
+        let Some(Found { mut row, version }) = found else { return Ok(false) };
+        match row.state() {
+            UploadState::Finished => return Ok(true),
+            UploadState::Finishing if row.leased_until_us < now_us() => {}
+            _ => return Ok(false),
+        }
+        row.leased_until_us = now_us() + LEASE_US;
+        if !self.records.set(key.clone(), &row, Some(version)).await? {
+            return Ok(false);
+        }
+        let upload = Upload { id: id.clone(), tenant: tenant.clone(), row, version: version + 1 };
+        let done = self.make(&upload).await;
+        let mut row = upload.row;
+        row.leased_until_us = 0;
+        if let Ok(contents) = &done {
+            row.state = UploadState::Finished.into();
+            row.ended_us = now_us();
+            row.contents.clone_from(contents);
+            self.records.remember(tenant, &Due::Upload(id.clone()), row.ended_us + GRACE_US).await?;
+        }
+        self.records.set(key, &row, Some(upload.version)).await?;
+        done.map(|_| true)
+    }
+
+    /// Makes the file; gives its contents.
+    async fn make(&self, upload: &Upload) -> Result<Vec<String>, Error> {
+        let Upload { id, tenant, row, .. } = upload;
+        let made = self.describe(upload).await?;
+        let state = FileState::Ready;
+        let created_us = now_us();
+        let expires_us = created_us + seconds_us(self.config.unreferenced_s);
+        let mut contents = vec![made.content.clone()];
+        contents.extend(made.description.thumbnails.iter().map(|thumbnail| thumbnail.content.clone()));
+        let file = FileRow {
+            owner: row.owner.clone(),
+            name: row.name.clone(),
+            content_type: made.content_type.to_owned(),
+            size_bytes: made.size_bytes,
+            state: state.into(),
+            content: made.content,
+            description: Some(made.description),
+            created_us,
+            expires_us,
+            counted_bytes: row.size_bytes,
+            ..FileRow::default()
+        };
+        let look_us = if state == FileState::Scanning { created_us } else { expires_us };
+        self.records.remember(tenant, &Due::File(id.clone()), look_us).await?;
+        if let Ok(owner) = UserId::parse(&row.owner) {
+            let version = u64::try_from(row.created_us).unwrap_or(0);
+            let key = tables::user_file(tenant, &owner, id);
+            self.records.write(vec![Put { key, value: Bytes::new(), version, ttl: None }]).await?;
+        }
+        // Whoever made it before made the same.
+        self.records.set(tables::file(tenant, id), &file, None).await?;
+        metrics::counter!("stonechat_files_made_total").increment(1);
+        Ok(contents)
+    }
+
+    /// Finds out what an upload is, and keeps its bytes as contents.
+    async fn describe(&self, upload: &Upload) -> Result<Made, Error> {
+        let Upload { id, tenant, row, .. } = upload;
+        let list = PieceList::of_upload(&row.pieces);
+        let head = list.read_all(&self.pieces, tenant, 0, list.size_bytes().min(HEAD_BYTES as u64)).await?;
+        let kind = sniff(&head);
+        let described = self.decode(tenant, list.clone(), kind).await?;
+        let size_bytes = list.size_bytes();
+        let Some(described) = described else {
+            // A picture that nobody can decode may be anything.
+            let content_type = if kind.is_picture() { BINARY } else { kind.media_type() };
+            let content = self.keep(tenant, id, &row.pieces).await?;
+            return Ok(Made { content, size_bytes, content_type, description: FileDescription::default() });
+        };
+        let is_markup = kind == Kind::Text && is_markup(&head);
+        let content_type = if is_markup { BINARY } else { described.media_type() };
+        let mut description = FileDescription {
+            width: described.width,
+            height: described.height,
+            duration_ms: described.duration_ms,
+            blurhash: described.blurhash,
+            waveform: described.waveform,
+            animated: described.is_animated,
+            thumbnails: Vec::new(),
+        };
+        for thumbnail in described.thumbnails.into_iter().rev() {
+            let size_bytes = thumbnail.bytes.len() as u64;
+            let pieces = self.pieces.write_all(tenant, id, thumbnail.bytes.into()).await?;
+            description.thumbnails.push(FileThumbnail {
+                width: thumbnail.width,
+                height: thumbnail.height,
+                size_bytes,
+                content_type: thumbnail.media_type.to_owned(),
+                content: self.keep(tenant, id, &pieces).await?,
+            });
+        }
+        if !kind.is_picture() {
+            self.add_poster(upload, &mut description).await?;
+        }
+        let (content, size_bytes) = match described.stripped {
+            Some(stripped) => {
+                let size_bytes = stripped.len() as u64;
+                let pieces = self.pieces.write_all(tenant, id, stripped.into()).await?;
+                (self.keep(tenant, id, &pieces).await?, size_bytes)
+            }
+            None => (self.keep(tenant, id, &row.pieces).await?, size_bytes),
+        };
+        Ok(Made { content, size_bytes, content_type, description })
+    }
+
+    async fn keep(&self, tenant: &TenantId, file: &FileId, pieces: &[UploadPiece]) -> Result<String, Error> {
+        let content = content_id(&self.pieces, tenant, pieces).await?;
+        self.contents.adopt(tenant, &content, pieces, file).await?;
+        Ok(content)
+    }
+
+    /// What decoders say of an upload; `None` where they say that it is not what it begins like.
+    async fn decode(&self, tenant: &TenantId, list: PieceList, kind: Kind) -> Result<Option<Description>, Error> {
+        let most = if kind.is_picture() { limits::PICTURE_BYTES } else { u64::MAX };
+        if list.size_bytes() > most {
+            return Ok(None);
+        }
+        let _permit = self.decoding.acquire().await.map_err(|_| Error::internal())?;
+        let source = Uploaded {
+            list,
+            pieces: self.pieces.clone(),
+            tenant: tenant.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let (source, cost) = if kind.is_picture() {
+            let bytes = source.list.read_all(&self.pieces, tenant, 0, source.list.size_bytes()).await?;
+            let source = bytes.to_vec();
+            let costing = tokio::task::spawn_blocking(move || (cost_bytes(&source), source));
+            let (cost, source) = costing.await.map_err(|_| Error::internal())?;
+            (Box::new(source) as Box<dyn Source>, cost)
+        } else {
+            (Box::new(source) as Box<dyn Source>, Ok(limits::DOWNLOAD_STEP_BYTES as u64))
+        };
+        let described = match cost {
+            Ok(cost) => self.pool.run(cost, move |deadline| describe(source.as_ref(), deadline)).await,
+            Err(error) => Err(error),
+        };
+        match described {
+            Ok(described) => Ok(Some(described)),
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "file could not be looked at now");
+                Err(Error::unavailable("files cannot be looked at now"))
+            }
+            Err(error) => {
+                count_refused(&error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Shows a video by the picture that its client sent for it.
+    async fn add_poster(&self, upload: &Upload, description: &mut FileDescription) -> Result<(), Error> {
+        let Ok(poster) = FileId::parse(&upload.row.poster) else { return Ok(()) };
+        let tenant = &upload.tenant;
+        let Some(found) = self.records.read::<FileRow>(tables::file(tenant, &poster)).await? else { return Ok(()) };
+        if found.row.owner != upload.row.owner || found.row.state() != FileState::Ready {
+            return Ok(());
+        }
+        let shown = found.row.description.ok_or_else(|| corrupt("files"))?;
+        for thumbnail in shown.thumbnails {
+            if self.contents.share(tenant, &thumbnail.content, &upload.id).await? {
+                description.thumbnails.push(thumbnail);
+            }
+        }
+        description.blurhash = shown.blurhash;
+        Ok(())
+    }
+
+    /// Waits until the file of an upload is there, where another process makes it; for as long as a lease.
+    pub async fn finished(&self, tenant: &TenantId, id: &FileId) -> Result<bool, Error> {
+        const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+        const LOOKS: usize = 50;
+        let mut looks = futures::stream::iter(0..LOOKS);
+        while looks.next().await.is_some() {
+            if self.finish(tenant, id).await? {
+                return Ok(true);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(false)
+    }
+}
+
+fn count_refused(error: &MediaError) {
+    let why = match error {
+        MediaError::TooManyPixels { .. } => "pixels",
+        MediaError::TooLarge(_) => "size",
+        MediaError::TooManySteps | MediaError::TimedOut => "time",
+        MediaError::Panicked => "panic",
+        _ => "malformed",
+    };
+    metrics::counter!("stonechat_files_not_described_total", "why" => why).increment(1);
+}
