@@ -169,7 +169,7 @@ limits! {
     LINK_COMMANDS_QUEUED: usize = 16_384, "commands", "Commands of a node that wait for one link to a router; beyond it a command is refused as unavailable.";
     LINK_COMMANDS_UNANSWERED: usize = 131_072, "commands", "Commands of a node that routers have and have not answered; beyond it a command is refused as unavailable.";
     LINK_COMMAND_TIMEOUT_MS: u64 = 10_000, "milliseconds", "How long a command of a node waits for its outcome; then its sender is told to send it again.";
-    LINK_COMMAND_SLOW_MS: u64 = 5_000, "milliseconds", "How long an outcome may take; beyond it further commands of those conversations are refused as unavailable, but for one per second, until one takes less.";
+    LINK_COMMAND_SLOW_MS: u64 = 5_000, "milliseconds", "How long an outcome may take; beyond it further commands of those conversations are refused as unavailable, but for one at a time and not more than one per second, until one takes less.";
     LINK_COMMANDS_APPENDED: usize = 8_192, "commands", "Commands of one link that wait for the command log; then the router reads no more of the link.";
     LINK_QUEUE_BYTES: usize = 67_108_864, "bytes", "Bytes that wait for one link to a node; beyond it the link is closed, and the node checks for itself.";
     WEBHOOKS: usize = 16, "webhooks", "Webhooks of one tenant.";

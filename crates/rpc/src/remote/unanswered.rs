@@ -20,7 +20,7 @@ use crate::Outcome;
 const MANY_RETRY_AFTER: Duration = Duration::from_millis(200);
 /// When a sender may try again where commands are decided too slowly.
 const SLOW_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A slow lane takes one command in so long, whose outcome tells whether it is slow still.
+/// A slow lane takes one command at a time and not more than one in so long; its outcome tells whether it is slow still.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// After so long a late outcome is waited for no more: it was on its way when a router was lost.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
@@ -36,8 +36,23 @@ const SLOW: Duration = Duration::from_millis(limits::LINK_COMMAND_SLOW_MS);
 #[derive(Debug, Default)]
 pub(super) struct Unanswered {
     commands: HashMap<(u64, u64), Waiting>,
-    /// Only the slow ones: when the next probe may go.
-    slow: HashMap<u64, Instant>,
+    /// Only the slow ones.
+    slow: HashMap<u64, Slow>,
+}
+
+/// A lane whose commands are decided too slowly.
+#[derive(Debug)]
+struct Slow {
+    /// When the next probe may go.
+    next: Instant,
+    /// The probe that is on its way, until its outcome comes or it is late.
+    probe: Option<(u64, u64)>,
+}
+
+impl Slow {
+    fn since(now: Instant) -> Self {
+        Self { next: now + PROBE_EVERY, probe: None }
+    }
 }
 
 #[derive(Debug)]
@@ -60,14 +75,16 @@ impl Unanswered {
     pub fn add(&mut self, command: &CommandRecord, now: Instant) -> Result<(), Error> {
         let Some(origin) = &command.origin else { return Ok(()) };
         let lane = lane_of(command);
-        if let Some(probe) = self.slow.get_mut(&lane) {
-            if *probe > now {
-                return Err(Error::unavailable("commands are decided too slowly").retry_after(SLOW_RETRY_AFTER));
-            }
-            *probe = now + PROBE_EVERY;
+        if let Some(slow) = self.slow.get(&lane)
+            && (slow.next > now || slow.probe.is_some_and(|probe| probe != key(origin)))
+        {
+            return Err(Error::unavailable("commands are decided too slowly").retry_after(SLOW_RETRY_AFTER));
         }
         if self.commands.len() >= limits::LINK_COMMANDS_UNANSWERED {
             return Err(Error::unavailable("too many commands are not answered").retry_after(MANY_RETRY_AFTER));
+        }
+        if let Some(slow) = self.slow.get_mut(&lane) {
+            *slow = Slow { next: now + PROBE_EVERY, probe: Some(key(origin)) };
         }
         // Sent again before its outcome came: that one tells how long it took since the first time.
         let since = self.commands.get(&key(origin)).map_or(now, |before| before.since);
@@ -79,9 +96,10 @@ impl Unanswered {
     /// An outcome came.
     pub fn settle(&mut self, outcome: &Outcome, now: Instant) {
         let Some(Waiting { lane, since, .. }) = self.commands.remove(&key(&outcome.origin)) else { return };
+        self.end_probe(lane, key(&outcome.origin));
         let is_decided = outcome.result.as_ref().map_or_else(|error| !error.is_retryable(), |_| true);
         if now.saturating_duration_since(since) >= SLOW {
-            self.slow.entry(lane).or_insert(now + PROBE_EVERY);
+            self.slow.entry(lane).or_insert_with(|| Slow::since(now));
         } else if is_decided {
             self.slow.remove(&lane);
         }
@@ -89,11 +107,14 @@ impl Unanswered {
 
     /// A command did not go to a router.
     pub fn remove(&mut self, origin: &Origin) {
-        self.commands.remove(&key(origin));
+        if let Some(waiting) = self.commands.remove(&key(origin)) {
+            self.end_probe(waiting.lane, key(origin));
+        }
     }
 
     /// Those whose senders wait: nothing more comes of them.
     pub fn take_all(&mut self) -> Vec<Origin> {
+        self.slow.values_mut().for_each(|slow| slow.probe = None);
         let waiting = self.commands.drain().map(|(_, waiting)| waiting);
         waiting.filter(|it| !it.is_late).map(|it| it.origin).collect()
     }
@@ -105,13 +126,20 @@ impl Unanswered {
             let age = now.saturating_duration_since(waiting.sent);
             if age >= DEADLINE && !waiting.is_late {
                 waiting.is_late = true;
-                self.slow.entry(waiting.lane).or_insert(now + PROBE_EVERY);
+                let slow = self.slow.entry(waiting.lane).or_insert_with(|| Slow::since(now));
+                slow.probe = slow.probe.filter(|probe| *probe != key(&waiting.origin));
                 let error = Error::unavailable("the command was not decided in time").retry_after(SLOW_RETRY_AFTER);
                 late.push(Outcome { origin: waiting.origin.clone(), result: Err(error) });
             }
             age < FORGET_AFTER
         });
         late
+    }
+
+    fn end_probe(&mut self, lane: u64, probe: (u64, u64)) {
+        if let Some(slow) = self.slow.get_mut(&lane) {
+            slow.probe = slow.probe.filter(|it| *it != probe);
+        }
     }
 }
 
@@ -178,6 +206,26 @@ mod tests {
         unanswered.settle(&outcome(2, Ok(())), now + SECOND);
         unanswered.add(&command("c", 4), now + SECOND).unwrap();
         unanswered.add(&command("c", 5), now + SECOND).unwrap();
+    }
+
+    #[test]
+    fn a_slow_lane_takes_the_next_command_when_the_one_on_its_way_is_decided_or_late() {
+        let (mut unanswered, begin) = (Unanswered::default(), Instant::now());
+        unanswered.add(&command("c", 1), begin).unwrap();
+        let mut now = begin + DEADLINE;
+        assert_eq!(unanswered.late(now).len(), 1);
+        now += PROBE_EVERY;
+        unanswered.add(&command("c", 2), now).unwrap();
+        assert!(unanswered.add(&command("c", 3), now + 5 * PROBE_EVERY).is_err(), "2 is on its way");
+        assert_eq!(unanswered.late(now + DEADLINE).len(), 1);
+        now += DEADLINE;
+        unanswered.add(&command("c", 3), now).unwrap();
+        unanswered.settle(&outcome(3, Ok(())), now + SLOW);
+        unanswered.add(&command("c", 4), now + SLOW).unwrap();
+        assert!(unanswered.add(&command("c", 5), now + SLOW).is_err(), "slow still");
+        // The router is lost with what it had.
+        assert_eq!(unanswered.take_all().len(), 1);
+        unanswered.add(&command("c", 5), now + SLOW + PROBE_EVERY).unwrap();
     }
 
     #[test]

@@ -193,9 +193,10 @@ impl Bench<'_> {
         let seconds = self.arguments.seconds.to_string();
         let mut bench = Command::new(&self.program);
         bench.arg("bench").args(command).args(["--json", "--seconds", &seconds]).kill_on_drop(true);
-        let output = bench.stdin(Stdio::null()).stderr(Stdio::inherit()).output().await?;
+        let output = bench.stdin(Stdio::null()).output().await?;
         if !output.status.success() {
-            return Err(format!("bench {}: {}", command.join(" "), output.status).into());
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("bench {}: {} {said}", command[0], output.status).into());
         }
         let figures: Value = serde_json::from_slice(&output.stdout)?;
         Ok(figures)

@@ -135,7 +135,8 @@ async fn storm(arguments: &Arguments) -> Result<bool, Failure> {
         length: Duration::from_secs(u64::from(arguments.every)) * u32::try_from(faults.len())?,
         kills: faults.len(),
         is_awkward: false,
-        is_calm: true,
+        // Senders keep on while it is slow: what they are told then is what is looked at.
+        is_calm: arguments.faults != Kind::SlowStorage,
         users: usize::try_from(arguments.users)?,
         rate: arguments.rate,
         seed,

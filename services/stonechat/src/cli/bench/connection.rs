@@ -18,7 +18,7 @@ use super::server::Server;
 use crate::cli::CliError;
 
 /// Connections that are opened at once.
-const OPEN_AT_ONCE: usize = 32;
+pub(super) const OPEN_AT_ONCE: usize = 32;
 const BUFFER_BYTES: usize = 4_096;
 
 /// A user's connection.

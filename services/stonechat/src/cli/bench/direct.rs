@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt as _, TryStreamExt as _, stream::iter};
 use rand::Rng as _;
 use stonechat_proto::v1::{ConversationKind, event, server_frame};
 use tokio::{task::JoinSet, time::sleep};
@@ -23,6 +24,8 @@ use crate::cli::CliError;
 const WARMING_UP: u8 = 0;
 const MEASURING: u8 = 1;
 const OVER: u8 = 2;
+/// Conversations that are made at once.
+const MADE_AT_ONCE: usize = 16;
 /// How long the last messages may be on their way.
 const STRAGGLERS: Duration = Duration::from_secs(10);
 
@@ -59,11 +62,13 @@ async fn measure(
     server: &Server,
     interval: Option<Duration>,
 ) -> Result<Report, CliError> {
-    let mut connections = open_all(server, args.users() / 2 * 2).await?.into_iter();
+    let mut opened = open_all(server, args.users() / 2 * 2).await?.into_iter();
     let shared = Arc::new(Shared { phase: AtomicU8::new(WARMING_UP), size: args.size, interval });
     let mut pairs = JoinSet::new();
-    while let (Some(mut a), Some(b)) = (connections.next(), connections.next()) {
-        let conversation = a.create(ConversationKind::Direct, vec![b.user.clone()]).await?;
+    // Some at once, or the last ones wait for longer than a session may be silent.
+    let meeting = std::iter::from_fn(|| Some(meet(opened.next()?, opened.next()?)));
+    let mut made = iter(meeting).buffer_unordered(MADE_AT_ONCE);
+    while let Some((a, b, conversation)) = made.try_next().await? {
         pairs.spawn(pair(a, b, conversation, Arc::clone(&shared)));
     }
     sleep(args.warm_up()).await;
@@ -91,6 +96,12 @@ async fn measure(
         ..Report::default()
     }
     .with_latencies(&all.latencies))
+}
+
+/// Gives two users the conversation they write in.
+async fn meet(mut a: Connection, b: Connection) -> Result<(Connection, Connection, String), CliError> {
+    let conversation = a.create(ConversationKind::Direct, vec![b.user.clone()]).await?;
+    Ok((a, b, conversation))
 }
 
 async fn pair(a: Connection, b: Connection, conversation: String, shared: Arc<Shared>) -> Seen {

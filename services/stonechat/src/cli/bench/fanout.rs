@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt as _, TryStreamExt as _, stream::iter};
 use parking_lot::Mutex;
 use stonechat_model::limits;
 use stonechat_proto::v1::{AddMembers, ConversationKind, action, event, server_frame};
@@ -19,7 +20,7 @@ use tokio::{
 
 use super::{
     BenchArgs,
-    connection::{Connection, open_all, text},
+    connection::{Connection, OPEN_AT_ONCE, text},
     report::{Latencies, Report, float, latencies, quantile_ms, record},
     server::{Server, Window},
 };
@@ -27,6 +28,10 @@ use crate::cli::CliError;
 
 /// Messages of one run, at most.
 const MESSAGES: usize = 1 << 20;
+/// How long members may take to hear of the channel.
+const JOIN_PATIENCE: Duration = Duration::from_secs(300);
+/// Sessions are not silent for longer.
+const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long a message may take to reach everybody before the run fails.
 const STALLED: Duration = Duration::from_secs(20);
 
@@ -41,6 +46,8 @@ struct Shared {
     started: Instant,
     flights: Vec<Flight>,
     window: Semaphore,
+    /// A permit for each member that knows of the channel.
+    joined: Semaphore,
     deliveries: AtomicU64,
     /// Latencies to the last member, of messages sent while measuring.
     last: Mutex<Latencies>,
@@ -49,24 +56,37 @@ struct Shared {
 
 /// Measures.
 pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, CliError> {
-    let mut members = open_all(server, args.users()).await?;
-    let conversation = make_channel(&mut members).await?;
-    let mut sender = Connection::open(server, members[0].user.clone()).await?;
-    let mut listeners = members.into_iter();
-    // Held, and never read.
-    let silent = if args.reader_off { listeners.next_back() } else { None };
-    let expected = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
+    let mut sender = Connection::open(server, "u0".to_owned()).await?;
+    let conversation = make_channel(&mut sender, args.users()).await?;
+    let count = args.users() - 1 - usize::from(args.reader_off);
+    let expected = u32::try_from(count).unwrap_or(u32::MAX);
     let flight = || Flight { sent_ns: AtomicU64::new(0), missing: AtomicU32::new(expected) };
     let shared = Arc::new(Shared {
         started: Instant::now(),
         flights: (0..MESSAGES).map(|_| flight()).collect(),
         window: Semaphore::new(args.window.max(1)),
+        joined: Semaphore::new(0),
         deliveries: AtomicU64::new(0),
         last: Mutex::new(latencies()),
         measured_from_ns: AtomicU64::new(u64::MAX),
     });
     let mut tasks = JoinSet::new();
-    listeners.for_each(|member| drop(tasks.spawn(listen(member, Arc::clone(&shared)))));
+    let mut opened =
+        iter(1..=count).map(|it| Connection::dial(server.next_host(), format!("u{it}"))).buffered(OPEN_AT_ONCE);
+    while let Some(mut member) = opened.try_next().await? {
+        member.hello(server, Vec::new(), 0).await?;
+        tasks.spawn(listen(member, Arc::clone(&shared)));
+    }
+    // Whoever has heard of its membership gets what is sent from here on.
+    let joined = shared.joined.acquire_many(expected);
+    let joined =
+        timeout(JOIN_PATIENCE, joined).await.map_err(|_| CliError::Failed("a member did not join".to_owned()))?;
+    drop(joined);
+    // Held, and never read.
+    let silent = match args.reader_off {
+        true => Some(Connection::open(server, format!("u{}", count + 1)).await?),
+        false => None,
+    };
     let sending = send(&mut sender, &conversation, args.size, &shared);
     let measuring = async {
         sleep(args.warm_up()).await;
@@ -106,24 +126,12 @@ pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, 
     .with_latencies(&last))
 }
 
-async fn make_channel(members: &mut [Connection]) -> Result<String, CliError> {
-    let users: Vec<String> = members[1..].iter().map(|member| member.user.clone()).collect();
-    let conversation = members[0].create(ConversationKind::Channel, Vec::new()).await?;
-    for some in users.chunks(limits::MEMBERS_PER_COMMAND) {
+async fn make_channel(owner: &mut Connection, users: usize) -> Result<String, CliError> {
+    let conversation = owner.create(ConversationKind::Channel, Vec::new()).await?;
+    let others: Vec<String> = (1..users).map(|index| format!("u{index}")).collect();
+    for some in others.chunks(limits::MEMBERS_PER_COMMAND) {
         let add = AddMembers { users: some.to_vec(), role: 0 };
-        members[0].call(&conversation, action::Kind::AddMembers(add)).await?;
-    }
-    // Whoever has heard of its membership gets what is sent from here on; the first one heard while it asked.
-    for member in &mut members[1..] {
-        let joined = async {
-            loop {
-                match member.next().await? {
-                    server_frame::Kind::Page(page) if !page.conversations.is_empty() => return Ok::<_, CliError>(()),
-                    _ => {}
-                }
-            }
-        };
-        timeout(STALLED, joined).await.map_err(|_| CliError::Failed("a member did not join".to_owned()))??;
+        owner.call(&conversation, action::Kind::AddMembers(add)).await?;
     }
     Ok(conversation)
 }
@@ -179,13 +187,29 @@ async fn send(sender: &mut Connection, conversation: &str, size: usize, shared: 
 
 async fn listen(mut member: Connection, shared: Arc<Shared>) -> Latencies {
     let seen = latencies();
-    while let Ok(kind) = member.next().await {
-        let server_frame::Kind::Event(frame) = kind else { continue };
-        if let Some(event::Body::Message(message)) = frame.event.and_then(|event| event.body)
-            && let Ok(index) = message.text.trim_end().parse()
-        {
-            shared.arrived(index);
+    let mut has_joined = false;
+    loop {
+        let kind = match timeout(PING_EVERY, member.next()).await {
+            Ok(Ok(kind)) => kind,
+            Ok(Err(_)) => return seen,
+            Err(_) => {
+                drop(member.ping().await);
+                continue;
+            }
+        };
+        match kind {
+            server_frame::Kind::Page(page) if !has_joined && !page.conversations.is_empty() => {
+                has_joined = true;
+                shared.joined.add_permits(1);
+            }
+            server_frame::Kind::Event(frame) => {
+                if let Some(event::Body::Message(message)) = frame.event.and_then(|event| event.body)
+                    && let Ok(index) = message.text.trim_end().parse()
+                {
+                    shared.arrived(index);
+                }
+            }
+            _ => {}
         }
     }
-    seen
 }

@@ -33,7 +33,7 @@ const MADE_AT_ONCE: usize = 16;
 /// Sessions that are opened at once before the gateway is killed.
 const OPENED_AT_ONCE: usize = 32;
 /// How long a session may take to hear of all its conversations at first.
-const JOIN_PATIENCE: Duration = Duration::from_secs(300);
+const JOIN_PATIENCE: Duration = Duration::from_secs(1_200);
 /// How long all sessions may take to be in sync again.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Sessions are not silent for longer.
