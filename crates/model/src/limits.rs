@@ -185,6 +185,11 @@ limits! {
     WEBHOOK_IN_FLIGHT: usize = 8, "requests", "Requests on their way to one webhook from one stream partition.";
     WEBHOOK_PARKED: usize = 256, "conversations", "Conversations of one webhook and stream partition that are set aside as their events fail while others arrive; beyond it all wait.";
     WEBHOOK_FAILING_DAYS: u64 = 5, "days", "A webhook that took nothing for so long is disabled.";
+    PULL_CURSOR_BYTES: usize = 65_536, "bytes", "A cursor of who pulls events; a longer one is an invalid argument.";
+    PULLS: usize = 16, "requests", "Requests of one tenant to one process that pull events at the same time; more are refused as too many.";
+    PULL_POLL_MS: u64 = 250, "milliseconds", "How often the feed is looked at for who waits for events.";
+    PULL_SIGN_OF_LIFE_S: u64 = 15, "seconds", "How often who waits for events is told where to go on, when there are none.";
+    PULL_WAITING: usize = 128, "events", "Events that wait for who pulls them to read; no more are looked for until it does.";
     FEED_TTL_S: u64 = 4 * 86_400, "seconds", "How long a tenant's feed is kept for its webhooks and for who pulls it.";
     DELIVERY_TTL_S: u64 = 2 * 86_400, "seconds", "How long the log of deliveries is kept.";
     DEAD_LETTER_TTL_S: u64 = 30 * 86_400, "seconds", "How long dead letters are kept.";

@@ -103,7 +103,7 @@ pub const LEFT_OUT: &[&str] = &[
 ];
 
 /// Texts that are a JSON document, inline in JSON.
-pub const DOCUMENTS: &[&str] = &["Custom.data"];
+pub const DOCUMENTS: &[&str] = &["Custom.data", "PulledEvent.body"];
 
 /// Whether a field is a time.
 pub fn is_time(field: &FieldDescriptorProto) -> bool {

@@ -10,12 +10,14 @@ pub mod event;
 pub mod feed;
 mod lane;
 mod outcome;
+mod pull;
 mod send;
 mod sign;
 mod store;
 
 pub use lane::{Attempt, Entry, Held, Lane, LaneRules, Next, Verdict};
 pub use outcome::{Outcome, retry_after};
+pub use pull::{Cursor, Pull};
 pub use send::{Sender, Sending, Sent};
 pub use sign::{SecretError, SigningKey, headers};
 pub use store::{Change, NewWebhook, Webhooks, delivery_put, lane_put};

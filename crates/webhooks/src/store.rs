@@ -281,6 +281,19 @@ impl Webhooks {
     }
 
     /// Counts the tenant's feed up.
+    /// Has a tenant's feed kept for who pulls it; gives since when it has been kept without a gap.
+    pub(crate) async fn keep_feed(&self, tenant: &TenantId, now_us: TimeUs) -> Result<TimeUs, Error> {
+        let kept_us = i64::try_from(limits::FEED_TTL_S * 1_000_000).unwrap_or(i64::MAX);
+        let state = || feed::state(self.rows.as_ref(), std::slice::from_ref(tenant));
+        let is_asked = |feed: &FeedRow| feed.pulled_until_us > now_us + kept_us / 2;
+        if let Some((feed, _)) = state().await?.into_iter().flatten().next().filter(|(feed, _)| is_asked(feed)) {
+            return Ok(feed.kept_since_us);
+        }
+        self.touch(tenant, |feed| feed.pulled_until_us = feed.pulled_until_us.max(now_us + kept_us)).await?;
+        let feed = state().await?.into_iter().flatten().next();
+        Ok(feed.map_or(now_us, |(feed, _)| feed.kept_since_us))
+    }
+
     async fn touch(&self, tenant: &TenantId, change: impl Fn(&mut FeedRow)) -> Result<(), Error> {
         loop {
             let found = feed::state(self.rows.as_ref(), std::slice::from_ref(tenant)).await?;
@@ -288,7 +301,11 @@ impl Webhooks {
                 Some((feed, version)) => (feed, Some(version)),
                 None => (FeedRow::default(), None),
             };
+            let was_kept = feed::is_kept(&feed, now_us());
             change(&mut feed);
+            if !was_kept && feed::is_kept(&feed, now_us()) {
+                feed.kept_since_us = now_us();
+            }
             if self.set(tables::feed(tenant), feed.encode_to_vec(), version).await? {
                 return Ok(());
             }

@@ -4,6 +4,7 @@
 //! holds the operations, typed by the messages of `proto/stonechat/v1/api.proto`; `grpc` serves them.
 
 mod documents;
+mod events;
 mod grpc;
 mod operations;
 mod service;
@@ -35,11 +36,18 @@ pub fn router(config: ApiConfig, dependencies: Dependencies, others: &Others) ->
     let gate = Arc::clone(&dependencies.gate);
     let dev = config.dev_key.clone();
     let (data, transfer, jobs) = tenant_data::serve(&config, &dependencies);
+    let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&dependencies.rows));
+    let events = events::Events::new(webhooks, Arc::clone(&gate), dependencies.drain.clone());
     let service = Arc::new(service::Service::new(config, dependencies));
     let served = Arc::new(grpc::Served::new(service, Arc::clone(&gate)));
     let app = grpc::routes(&served)
         .merge(tenant_data::routes(&data, &transfer))
-        .merge(stonechat_operations::routes(&gate, &Arc::new(Rest { served, data, transfer }), operations::every()))
+        .merge(events.routes())
+        .merge(stonechat_operations::routes(
+            &gate,
+            &Arc::new(Rest { served, data, transfer, events }),
+            operations::every(),
+        ))
         .merge(documents::routes(others, dev))
         .fallback(|| async { Error::not_found("path").into_response() })
         .layer(middleware::from_fn(trace));
@@ -51,6 +59,7 @@ struct Rest {
     served: Arc<grpc::Served>,
     data: Arc<tenant_data::Served>,
     transfer: Arc<tenant_data::Transfer>,
+    events: events::Events,
 }
 
 #[async_trait]
@@ -61,7 +70,10 @@ impl Backend for Rest {
     }
 
     async fn raw(&self, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Error> {
-        self.transfer.raw(call, headers, body).await
+        match call.operation.service {
+            "EventService" => self.events.answer(call, headers).await,
+            _ => self.transfer.raw(call, headers, body).await,
+        }
     }
 }
 

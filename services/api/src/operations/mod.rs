@@ -2,6 +2,7 @@
 
 mod conversations;
 mod data;
+mod events;
 mod members;
 mod messages;
 mod tenants;
@@ -26,9 +27,14 @@ pub(crate) fn transfer() -> &'static [Operation] {
     data::STREAMS
 }
 
+/// The operations that give events.
+pub(crate) fn events() -> &'static [Operation] {
+    events::TABLE
+}
+
 /// Every operation.
 pub(crate) fn every() -> &'static [Operation] {
-    static EVERY: LazyLock<Vec<Operation>> = LazyLock::new(|| [all(), data(), transfer()].concat());
+    static EVERY: LazyLock<Vec<Operation>> = LazyLock::new(|| [all(), data(), transfer(), events()].concat());
     &EVERY
 }
 

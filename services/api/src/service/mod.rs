@@ -25,6 +25,7 @@ use stonechat_quotas::Seats;
 use stonechat_rows::Rows;
 use stonechat_rpc::{CommandCaller, Presence};
 use stonechat_views::Views;
+use tokio_util::sync::CancellationToken;
 
 use stonechat_operations::{Caller, Gate};
 
@@ -49,6 +50,8 @@ pub struct Dependencies {
     pub gate: Arc<Gate>,
     /// Sends webhooks.
     pub sender: stonechat_webhooks::Sender,
+    /// Ends what would go on for ever, so that callers go elsewhere.
+    pub drain: CancellationToken,
 }
 
 /// The operations.
@@ -100,7 +103,7 @@ pub(crate) fn page_size(given: u32) -> usize {
 impl Service {
     /// The operations on these dependencies.
     pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
-        let Dependencies { rows, caller, presence, gate, sender } = dependencies;
+        let Dependencies { rows, caller, presence, gate, sender, drain: _ } = dependencies;
         let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&rows));
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
         let seats = Seats::new(Arc::clone(&rows));

@@ -9,7 +9,11 @@ use stonechat_client::{
 };
 
 use super::{
-    CliError, output, show,
+    CliError,
+    forward::{self, ForwardArgs},
+    output,
+    platform::context,
+    show,
     target::{ConversationArgs, ServerArgs, ignore},
 };
 
@@ -107,8 +111,17 @@ pub async fn history(args: HistoryArgs) -> Result<(), CliError> {
 /// Whose events to print.
 #[derive(Debug, Args)]
 pub struct ListenArgs {
+    /// The server's URL.
+    #[arg(long, env = "STONECHAT_URL")]
+    url: Option<String>,
+    /// A user token.
+    #[arg(long, env = "STONECHAT_TOKEN", hide_env_values = true, required_unless_present = "forward_to")]
+    token: Option<String>,
+    /// The device's id; a new one when not given.
+    #[arg(long)]
+    device: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    forward: ForwardArgs,
     /// Print everything that ever happened first.
     #[arg(long)]
     all: bool,
@@ -119,8 +132,13 @@ pub struct ListenArgs {
 
 /// Prints events until it is interrupted or the session ends for good.
 pub async fn listen(args: ListenArgs) -> Result<(), CliError> {
+    if let Some(to) = args.forward.forward_to.clone() {
+        return Box::pin(forward::forward(args.forward, to, args.url)).await;
+    }
     let bootstrap = if args.all { Bootstrap::Full } else { Bootstrap::Live };
-    let mut connected = args.server.connect(bootstrap).await?;
+    let url = args.url.unwrap_or_else(|| context::DEFAULT_URL.to_owned());
+    let server = ServerArgs { url, token: args.token.unwrap_or_default(), device: args.device };
+    let mut connected = server.connect(bootstrap).await?;
     output::note(&format!("listening as {}", connected.user));
     while let Some(event) = connected.events.recv().await {
         match event {

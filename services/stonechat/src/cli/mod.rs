@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod config;
 mod doctor;
+mod forward;
 mod messages;
 pub mod output;
 mod platform;
@@ -55,8 +56,10 @@ enum Command {
         after_help = "Examples:\n  stonechat history --to bob\n  stonechat history --conversation team --limit 200 --json"
     )]
     History(messages::HistoryArgs),
-    /// Print events as they come.
-    #[command(after_help = "Examples:\n  stonechat listen\n  stonechat listen --json | jq .event")]
+    /// Print events as they come, or send a tenant's on to a server of your own.
+    #[command(
+        after_help = "Examples:\n  stonechat listen\n  stonechat listen --json | jq .event\n  stonechat listen --forward-to http://localhost:3000/hook --events 'message.*'"
+    )]
     Listen(messages::ListenArgs),
     /// Chat in the terminal.
     #[command(after_help = "Examples:\n  stonechat chat --to bob\n  stonechat chat --conversation team")]
@@ -137,6 +140,11 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// Whether the same may go well later.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_retryable())
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Client(ClientError::Url(_)) => 2,

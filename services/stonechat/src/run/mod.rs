@@ -98,8 +98,18 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
     };
     let metrics = telemetry.metrics();
     let dev_key = demo.as_ref().map(|demo| demo.server_key.clone());
-    let starting =
-        Starting { config: &config, roles: &roles, backends, others: &others, health: &health, dev_key, metrics, end };
+    let drain = shutdown.drain();
+    let starting = Starting {
+        config: &config,
+        roles: &roles,
+        backends,
+        others: &others,
+        health: &health,
+        dev_key,
+        metrics,
+        drain,
+        end,
+    };
     let running = starting.start();
     let internal = match running.is_called() {
         true => Some(listen_internal(&config).await?),

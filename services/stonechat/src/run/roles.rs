@@ -70,6 +70,8 @@ pub struct Starting<'a> {
     pub dev_key: Option<String>,
     /// What is measured.
     pub metrics: Option<&'a Metrics>,
+    /// Tells that the process ends, to what would go on for ever.
+    pub drain: CancellationToken,
     /// Ends what works behind the listeners.
     pub end: CancellationToken,
 }
@@ -327,6 +329,7 @@ impl Starting<'_> {
             presence: Arc::clone(&self.backends.presence),
             gate: Arc::clone(&nodes.gate),
             sender: nodes.sender.clone(),
+            drain: self.drain.clone(),
         };
         let (app, jobs) = stonechat_api::router(api_config, dependencies, &super::operations::others());
         tokio::spawn(jobs.run(self.end.clone()));

@@ -13,6 +13,7 @@ mod hostile;
 mod hostile_files;
 mod idempotency;
 mod operator;
+mod pull;
 mod quotas;
 mod secrets;
 mod slow;

@@ -19,14 +19,15 @@ use crate::support::{http::Rest, server::Server, within};
 
 /// What a receiver got: the path, the headers, the body.
 #[derive(Debug, Clone)]
-struct Got {
+pub struct Got {
     path: String,
-    headers: HeaderMap,
-    body: Bytes,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
+/// A tenant's receiver.
 #[derive(Default)]
-struct Receiver {
+pub struct Receiver {
     got: Mutex<Vec<Got>>,
     news: Notify,
 }
@@ -57,7 +58,7 @@ async fn receive(
 
 impl Receiver {
     /// One on a free port of this machine; gives its URL.
-    async fn start() -> (Arc<Self>, String) {
+    pub async fn start() -> (Arc<Self>, String) {
         let receiver = Arc::new(Self::default());
         let app = Router::new().route("/{path}", post(receive)).with_state(Arc::clone(&receiver));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -71,7 +72,7 @@ impl Receiver {
     }
 
     /// Waits until so many came on a path.
-    async fn wait(&self, path: &str, count: usize) -> Vec<Got> {
+    pub async fn wait(&self, path: &str, count: usize) -> Vec<Got> {
         within(path, async {
             loop {
                 let news = self.news.notified();

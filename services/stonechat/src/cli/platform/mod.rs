@@ -4,7 +4,7 @@
 pub mod connection;
 pub mod context;
 mod operations;
-mod request;
+pub mod request;
 mod table;
 
 use std::io::Read as _;
