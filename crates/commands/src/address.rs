@@ -12,7 +12,7 @@ use crate::{CommandRequest, conversation_id, user_record};
 
 /// A wish for a conversation's log.
 pub(crate) fn to_conversation(request: CommandRequest) -> Result<CommandRecord, Error> {
-    let CommandRequest { tenant, sender, conversation, client_id, action, traceparent } = request;
+    let CommandRequest { tenant, sender, conversation, client_id, action, traceparent, .. } = request;
     let id = match &action.kind {
         Some(action::Kind::Create(create)) => created_id(&conversation, sender.as_ref(), create, client_id)?,
         _ => conversation_id(&conversation)?,
@@ -24,8 +24,8 @@ pub(crate) fn to_conversation(request: CommandRequest) -> Result<CommandRecord, 
         client_id: client_id.to_string(),
         origin: None,
         traceparent,
-        imported: None,
         body: Some(command_record::Body::Action(action)),
+        ..CommandRecord::default()
     })
 }
 
@@ -58,7 +58,7 @@ fn created_id(
 /// A wish for the sender's own log. The state machine sees that log only, so whether the sender may know of the
 /// conversation is looked up here.
 pub(crate) async fn to_user_log(views: &Views, request: CommandRequest) -> Result<CommandRecord, Error> {
-    let CommandRequest { tenant, sender, conversation, client_id, action, traceparent } = request;
+    let CommandRequest { tenant, sender, conversation, client_id, action, traceparent, .. } = request;
     let user = sender.ok_or_else(|| Error::invalid("only a user has settings of its own"))?;
     let kind = match action.kind {
         Some(action::Kind::UpdateProfile(change)) => user_action::Kind::UpdateProfile(change),

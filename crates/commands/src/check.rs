@@ -114,6 +114,9 @@ fn attachment(attachment: &Attachment) -> Result<(), Error> {
     ] {
         check_plain(what, text, limits::ATTACHMENT_TEXT_BYTES)?;
     }
+    if attachment.name.contains(['/', '\\']) {
+        return Err(Error::invalid("attachment name holds a path"));
+    }
     Ok(())
 }
 

@@ -10,11 +10,26 @@ use stonechat_proto::{
     },
 };
 
-use crate::{check, conversation_id};
+use stonechat_views::Views;
+
+use crate::{attach, check, conversation_id};
 
 /// Makes the record that brings an event of a conversation in. What stands in the event is checked like what a caller
 /// wants; only a message may say nothing, since what was taken back is exported so.
-pub fn imported_event(tenant: &TenantId, conversation: &str, event: Event) -> Result<CommandRecord, Error> {
+///
+/// The files of attachments must be there: what is shown of them is taken from the rows.
+pub async fn imported_event(
+    views: &Views,
+    tenant: &TenantId,
+    conversation: &str,
+    event: Event,
+) -> Result<CommandRecord, Error> {
+    let mut record = command_of(tenant, conversation, event)?;
+    attach::fill(views, tenant, attach::Reader::Tenant, &mut record).await?;
+    Ok(record)
+}
+
+fn command_of(tenant: &TenantId, conversation: &str, event: Event) -> Result<CommandRecord, Error> {
     let log = LogId::Conversation(conversation_id(conversation)?);
     let Event { seq, sender, time_us, client_id, erased, body, .. } = event;
     if !sender.is_empty() {
@@ -119,7 +134,7 @@ mod tests {
 
     fn code(event: Event) -> &'static str {
         let tenant = TenantId::parse("acme").unwrap();
-        imported_event(&tenant, "team", event).err().map_or("ok", |error| error.code.as_str())
+        command_of(&tenant, "team", event).err().map_or("ok", |error| error.code.as_str())
     }
 
     fn event(body: event::Body) -> Event {

@@ -2,6 +2,7 @@
 //! than the command's own looked up and stamped, since the state machine sees the rows of its own log only.
 
 mod address;
+mod attach;
 mod check;
 mod imported;
 mod text;
@@ -24,6 +25,8 @@ pub struct CommandRequest {
     pub tenant: TenantId,
     /// The user who wants it; `None`: the tenant.
     pub sender: Option<UserId>,
+    /// Whether the tenant itself asks, in its own name or in a user's: it may use every file of its own.
+    pub is_by_tenant: bool,
     /// The conversation's id as the caller gave it; may be empty for create and for update_profile.
     pub conversation: String,
     /// The client id.
@@ -34,7 +37,8 @@ pub struct CommandRequest {
     pub traceparent: String,
 }
 
-/// Checks a wish and makes its record, without origin. Reads rows only for actions on the user's own log.
+/// Checks a wish and makes its record, without origin. Reads rows only for actions on the user's own log and for messages
+/// with attachments.
 ///
 /// A direct conversation's id follows from its users; a conversation created without an id gets the client id's
 /// digits as its own, so that the same wish sent again means the same conversation. A group that the tenant
@@ -46,7 +50,17 @@ pub async fn command(views: &Views, request: CommandRequest) -> Result<CommandRe
         v1::action::Kind::HideMessage(_)
         | v1::action::Kind::UpdateMembership(_)
         | v1::action::Kind::UpdateProfile(_) => address::to_user_log(views, request).await,
-        _ => address::to_conversation(request),
+        _ => {
+            let (tenant, is_by_tenant) = (request.tenant.clone(), request.is_by_tenant);
+            let sender = request.sender.clone();
+            let mut record = address::to_conversation(request)?;
+            let reader = match &sender {
+                Some(user) if !is_by_tenant => attach::Reader::User(user),
+                _ => attach::Reader::Tenant,
+            };
+            attach::fill(views, &tenant, reader, &mut record).await?;
+            Ok(record)
+        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! Who may have a file: its owner, the tenant, and whoever may read a message that refers to it.
 
-use std::collections::HashSet;
-
 use prost::Message as _;
 use stonechat_errors::Error;
-use stonechat_model::{ConversationId, FileId, TenantId, UserId, limits};
+use stonechat_model::{ConversationId, FileId, TenantId, UserId};
 use stonechat_proto::internal::v1::{FileRefRow, FileRow, FileState};
 use stonechat_rows::tables;
 
@@ -49,36 +47,9 @@ impl Files {
             Reader::User(user) if row.owner == user.as_str() => true,
             // What was not looked at yet, others do not even know of.
             Reader::User(_) if row.state() != FileState::Ready => false,
-            Reader::User(user) => self.is_shown(tenant, user, id).await?,
+            Reader::User(user) => self.views.may_read_of_file(tenant, user, id).await?,
         };
         if may { Ok(row) } else { Err(unknown()) }
-    }
-
-    /// Whether a message that the user may read now refers to the file.
-    async fn is_shown(&self, tenant: &TenantId, user: &UserId, id: &FileId) -> Result<bool, Error> {
-        let (mut after, mut looked_at): (Option<(ConversationId, u64)>, usize) = (None, 0);
-        while looked_at < limits::FILE_REFS_CHECKED {
-            let from = after.as_ref().map(|(conversation, seq)| (conversation, *seq));
-            let rows = self.records.rows.range(tables::file_refs(tenant, id, from, PAGE)).await.map_err(unavailable)?;
-            let (count, mut conversations) = (rows.len(), HashSet::new());
-            for row in rows {
-                let conversation = ConversationId::parse(row.key.text(2)).map_err(|_| corrupt("file_refs"))?;
-                let is_removed = FileRefRow::decode(row.value).map_err(|_| corrupt("file_refs"))?.removed;
-                after = Some((conversation.clone(), row.key.number(3)));
-                if !is_removed {
-                    conversations.insert(conversation);
-                }
-            }
-            let conversations: Vec<ConversationId> = conversations.into_iter().collect();
-            if self.views.are_member(tenant, user, &conversations).await?.contains(&true) {
-                return Ok(true);
-            }
-            if count < PAGE {
-                return Ok(false);
-            }
-            looked_at += count;
-        }
-        Ok(false)
     }
 }
 

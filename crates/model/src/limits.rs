@@ -60,7 +60,7 @@ limits! {
     FILE_ONE_SHOT_BYTES: u64 = 33_554_432, "bytes", "A file that is uploaded by one request to /v1/files; larger ones go to /v1/uploads.";
     FILE_NAME_BYTES: usize = 255, "bytes", "A file's name; a longer one is cut off before its ending.";
     FILE_UNREFERENCED_TTL_S: u64 = 86_400, "seconds", "How long a file is kept that no message refers to.";
-    FILE_HOLD_S: u64 = 3_600, "seconds", "A file that expires sooner is kept for longer when a message is to refer to it.";
+    FILE_HOLD_S: u64 = 6 * 3_600, "seconds", "A file that expires sooner is kept for longer when a message is to refer to it.";
     FILE_RECHECK_MAX_S: u64 = 7 * 86_400, "seconds", "How often a file that messages refer to is looked at, at least; a file that no message refers to any more goes then at the latest.";
     FILE_DELETED_TTL_S: u64 = 7 * 86_400, "seconds", "How long it is remembered that a file was deleted.";
     FILE_DUE_TTL_S: u64 = 400 * 86_400, "seconds", "How long it is remembered that an upload or a file is to be looked at, where no process with the role files runs.";

@@ -1,12 +1,12 @@
 //! Pages of events.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use stonechat_errors::Error;
 use stonechat_model::{ConversationId, LogId, LogKey, TenantId, UserId, limits};
 use stonechat_proto::{
     internal::v1::HeadRow,
-    v1::{Event, Overlay, Page, event},
+    v1::{Edited, Event, Message, Overlay, Page, event},
 };
 use stonechat_rows::{Table, tables};
 
@@ -65,8 +65,8 @@ impl Views {
             Some(user) if from < until => self.hidden(tenant, user, conversation, from, until).await?,
             _ => Vec::new(),
         };
-        let recalled = self.recalled(&access.log, &events, &overlays).await?;
-        blank_recalled(&mut events, &recalled);
+        let elsewhere = self.overlays_elsewhere(&access.log, &events).await?;
+        show_what_is_left(&mut events, overlays.iter().chain(&elsewhere));
         Ok(Page {
             conversation: conversation.to_string(),
             events,
@@ -121,23 +121,18 @@ impl Views {
         Ok(values)
     }
 
-    /// The messages that were taken back, of those that the events of a page show.
-    async fn recalled(&self, log: &LogKey, events: &[Event], overlays: &[Overlay]) -> Result<HashSet<u64>, Error> {
+    /// The overlays of messages that are on earlier pages than their edits.
+    async fn overlays_elsewhere(&self, log: &LogKey, events: &[Event]) -> Result<Vec<Overlay>, Error> {
         let first = events.first().map_or(0, |event| event.seq);
         let edited = events.iter().filter_map(|event| match &event.body {
-            // An edit is on another page than its message, whose overlay says what became of it.
             Some(event::Body::Edited(edited)) if edited.target < first => Some(edited.target),
             _ => None,
         });
         let keys: Vec<_> = edited.map(|target| tables::overlay(log, target)).collect();
-        let mut elsewhere = Vec::new();
-        if !keys.is_empty() {
-            for row in self.get(&keys).await?.iter().flatten() {
-                elsewhere.push(decode::<Overlay>(row)?);
-            }
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
-        let all = overlays.iter().chain(&elsewhere);
-        Ok(all.filter(|overlay| overlay.recalled).map(|overlay| overlay.target).collect())
+        self.get(&keys).await?.iter().flatten().map(decode).collect()
     }
 
     async fn hidden(
@@ -154,13 +149,25 @@ impl Views {
     }
 }
 
-/// What was taken back is shown to nobody any more: neither the message nor what it was changed to.
-fn blank_recalled(events: &mut [Event], recalled: &HashSet<u64>) {
+/// What was taken back is shown to nobody any more: neither the message nor what it was changed to. Of what was edited,
+/// attachments that are left out now are shown neither in the message nor in its earlier edits.
+fn show_what_is_left<'a>(events: &mut [Event], overlays: impl Iterator<Item = &'a Overlay>) {
+    let left: HashMap<u64, &Overlay> = overlays.map(|overlay| (overlay.target, overlay)).collect();
     for event in events {
-        match &mut event.body {
-            Some(event::Body::Message(message)) if recalled.contains(&event.seq) => *message = Default::default(),
-            Some(event::Body::Edited(edited)) if recalled.contains(&edited.target) => edited.content = None,
-            _ => {}
+        let (target, content) = match &mut event.body {
+            Some(event::Body::Message(message)) => (event.seq, Some(message)),
+            Some(event::Body::Edited(Edited { target, content })) => (*target, content.as_mut()),
+            _ => continue,
+        };
+        let (Some(overlay), Some(content)) = (left.get(&target), content) else { continue };
+        if let Some(present) = &overlay.content {
+            content.attachments.retain(|shown| present.attachments.iter().any(|it| it.id == shown.id));
+        }
+        if overlay.recalled {
+            *content = Message::default();
+            if let Some(event::Body::Edited(edited)) = &mut event.body {
+                edited.content = None;
+            }
         }
     }
 }

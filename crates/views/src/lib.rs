@@ -1,12 +1,14 @@
 //! What users and tenants read: history pages, conversation lists, members; composed from rows.
 
 mod conversations;
+mod files;
 mod history;
 mod listing;
 mod members;
 mod messages;
 mod unread;
 
+pub use files::StoredFile;
 pub use unread::{Unread, UnreadOf};
 
 use std::sync::Arc;

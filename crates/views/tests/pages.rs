@@ -8,7 +8,7 @@ use stonechat_errors::Code;
 use stonechat_model::{ConversationId, LogId, LogKey, TenantId, UserId, limits};
 use stonechat_proto::{
     internal::v1::{HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow},
-    v1::{ConversationKind, Edited, Event, Message, Overlay, Page, Role, Settings, event},
+    v1::{Attachment, ConversationKind, Edited, Event, Message, Overlay, Page, Role, Settings, event},
 };
 use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Key, Put, Rows, tables};
 use stonechat_views::{Views, Window};
@@ -259,4 +259,33 @@ async fn the_conversations_rows_say_who_is_a_member() {
     assert_eq!((team.id.as_str(), team.kind(), team.role()), ("team", ConversationKind::Group, Role::Member));
     assert_eq!((team.last_seq, team.read_seq, team.delivered_seq), (7, 4, 5));
     assert_eq!(*team, world.views.conversation(&world.tenant, Some(&user("bob")), &world.team).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_page_shows_of_edited_messages_only_the_files_that_are_left() {
+    let world = World::new().await;
+    let showing = |files: &[&str]| {
+        let shown = |id: &&str| Attachment { id: (*id).to_owned(), ..Attachment::default() };
+        Message { text: "see".to_owned(), attachments: files.iter().map(shown).collect(), ..Message::default() }
+    };
+    let edited = |files| event::Body::Edited(Edited { target: 1, content: Some(showing(files)) });
+    let bodies = [event::Body::Message(showing(&["a", "b"])), edited(&["b", "c"]), edited(&["b"])];
+    for (seq, body) in (1..).zip(bodies) {
+        let event = Event { seq, sender: "alice".to_owned(), body: Some(body), ..Event::default() };
+        world.put(tables::event(&world.log(), seq), &event).await;
+    }
+    let overlay = Overlay { target: 1, content: Some(showing(&["b"])), ..Overlay::default() };
+    world.put(tables::overlay(&world.log(), 1), &overlay).await;
+    world.head(3, true).await;
+    for (window, count) in [(Window::Newest, 3), (Window::After(1), 2)] {
+        let page = world.read(window, 3).await;
+        let shown = page.events.iter().map(|event| match &event.body {
+            Some(event::Body::Message(message)) => message,
+            Some(event::Body::Edited(edited)) => edited.content.as_ref().unwrap(),
+            _ => panic!("no message"),
+        });
+        let files: Vec<Vec<&str>> =
+            shown.map(|content| content.attachments.iter().map(|it| it.id.as_str()).collect()).collect();
+        assert_eq!(files, vec![vec!["b"]; count], "{window:?}");
+    }
 }

@@ -203,6 +203,7 @@ async fn send(caller: &CommandCaller, views: &Views, number: usize, kind: Kind) 
     let request = CommandRequest {
         tenant,
         sender: Some(UserId::parse(MEMBERS[0]).unwrap()),
+        is_by_tenant: false,
         conversation: log.to_string(),
         client_id,
         action: Action { kind: Some(kind) },

@@ -55,6 +55,7 @@ fn judge(world: &World, command: &Command, sender: Option<UserId>, length: usize
     let request = CommandRequest {
         tenant: world.tenant.clone(),
         sender,
+        is_by_tenant: false,
         conversation: command.conversation.clone(),
         client_id,
         action,

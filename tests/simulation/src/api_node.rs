@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use stonechat_commands::CommandRequest;
 use stonechat_errors::{Code, Error};
-use stonechat_model::GatewayId;
+use stonechat_model::{ClientId, GatewayId, TenantId, UserId};
 use stonechat_proto::{
     internal::v1::{CommandRecord, command_record},
     v1::{Action, action},
 };
+use stonechat_rows::Rows;
 use stonechat_rpc::{CommandCaller, Done};
+use stonechat_views::Views;
 
 use crate::{
     executor::Runtime,
@@ -28,6 +31,8 @@ const PAUSE_US: u64 = 50_000;
 pub struct Api {
     /// The executor.
     pub runtime: Runtime,
+    /// What is read.
+    pub views: Views,
     /// The way to routers.
     pub caller: Arc<CommandCaller>,
     /// What they do.
@@ -38,12 +43,20 @@ pub struct Api {
 
 impl Api {
     /// Servers that are connected to every router.
-    pub fn new(runtime: Runtime, links: &Links, id: &GatewayId, workload: Workload, history: History) -> Self {
+    pub fn new(
+        runtime: Runtime,
+        rows: Arc<dyn Rows>,
+        links: &Links,
+        id: &GatewayId,
+        workload: Workload,
+        history: History,
+    ) -> Self {
+        let views = Views::new(rows);
         let node = runtime.new_node();
         let link = SimRouterLink { links: links.clone(), endpoint: id.clone() };
         let caller = CommandCaller::new(id.clone(), Arc::new(link), |_| {});
         links.add_endpoint(id, node, Arc::clone(&caller) as _);
-        Self { runtime, caller, workload, history }
+        Self { runtime, views, caller, workload, history }
     }
 
     /// Does so many things, one after the other, as the tenant or for one of its users.
@@ -74,16 +87,7 @@ impl Api {
         let now_us = self.runtime.now_us();
         let is_named = self.workload.random().chance(300);
         let client_id = if is_named { self.workload.name_id() } else { self.workload.client_id(now_us) };
-        let record = CommandRecord {
-            tenant: TENANT.to_owned(),
-            log: conversation.clone(),
-            sender: sender.clone(),
-            client_id: client_id.clone(),
-            origin: None,
-            traceparent: String::new(),
-            body: Some(command_record::Body::Action(action.clone())),
-            ..CommandRecord::default()
-        };
+        let Some(record) = self.record(&conversation, &sender, &client_id, action.clone()).await else { return };
         self.history.asked(&client_id, format!("{conversation} by {sender:?}: {action:?}"));
         match self.call(&record).await {
             Ok(done) => {
@@ -97,6 +101,35 @@ impl Api {
         }
     }
 
+    /// The command's record, as the tenant's api makes it; `None` when it cannot be made.
+    async fn record(&self, conversation: &str, sender: &str, client_id: &str, action: Action) -> Option<CommandRecord> {
+        if !matches!(action.kind, Some(action::Kind::Send(_) | action::Kind::Edit(_))) {
+            return Some(CommandRecord {
+                tenant: TENANT.to_owned(),
+                log: conversation.to_owned(),
+                sender: sender.to_owned(),
+                client_id: client_id.to_owned(),
+                body: Some(command_record::Body::Action(action)),
+                ..CommandRecord::default()
+            });
+        }
+        let request = CommandRequest {
+            tenant: TenantId::parse(TENANT).ok()?,
+            sender: UserId::parse(sender).ok(),
+            is_by_tenant: true,
+            conversation: conversation.to_owned(),
+            client_id: ClientId::parse(client_id).ok()?,
+            action,
+            traceparent: String::new(),
+        };
+        loop {
+            match stonechat_commands::command(&self.views, request.clone()).await {
+                Err(error) if error.is_retryable() => self.runtime.sleep(PAUSE_US).await,
+                made => return made.ok(),
+            }
+        }
+    }
+
     /// The same command once more must be answered as before, and another one under its id refused.
     async fn ask_again(&self, mut record: CommandRecord, seq: u64) {
         let id = record.client_id.clone();
@@ -106,6 +139,7 @@ impl Api {
             other => self.history.asked(&format!("{id} again"), format!("{other:?} instead of {seq}")),
         }
         record.body = Some(command_record::Body::Action(self.workload.say()));
+        (record.asked_hash, record.lacks_file) = (0, false);
         match self.call(&record).await {
             Err(error) if error.code == Code::Conflict => {}
             other => self.history.asked(&format!("{id} with other content"), format!("{other:?}, no conflict")),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
-use stonechat_proto::v1::{Action, Event, action, event::Body};
+use stonechat_proto::v1::{Action, Attachment, Event, Message, action, event::Body};
 
 use crate::oracle::truth::Truth;
 
@@ -114,12 +114,20 @@ fn check_one(acked: &Acked, truth: &Truth) -> Result<(), String> {
     Ok(())
 }
 
+/// A message without what the server filled in.
+fn asked_of(content: &Message) -> Message {
+    let named = |it: &Attachment| Attachment { id: it.id.clone(), ..Attachment::default() };
+    Message { attachments: content.attachments.iter().map(named).collect(), ..content.clone() }
+}
+
 /// Whether the event is one that the action may lead to.
 fn is_wanted(event: &Event, action: &Action) -> bool {
     let (Some(body), Some(kind)) = (&event.body, &action.kind) else { return false };
     match (body, kind) {
-        (Body::Message(is), action::Kind::Send(wanted)) => is == wanted,
-        (Body::Edited(is), action::Kind::Edit(wanted)) => is == wanted,
+        (Body::Message(is), action::Kind::Send(wanted)) => asked_of(is) == *wanted,
+        (Body::Edited(is), action::Kind::Edit(wanted)) => {
+            is.target == wanted.target && is.content.as_ref().map(asked_of) == wanted.content
+        }
         (Body::Recalled(is), action::Kind::Recall(wanted)) => is == wanted,
         (Body::ReactionAdded(is), action::Kind::React(wanted)) => is == wanted,
         (Body::ReactionRemoved(is), action::Kind::Unreact(wanted)) => is == wanted,

@@ -1,10 +1,11 @@
 //! What people do, at random: mostly they write, now and then they change who may see it.
 
-use stonechat_model::{ConversationId, UserId};
+use stonechat_model::{ConversationId, FileId, UserId};
 use stonechat_proto::v1::{
-    Action, AddMembers, Audience, ConversationKind, Create, Dismiss, Edited, HideMessage, Leave, MemberMuted,
-    MembershipChanged, Message, OwnershipTransferred, Pinned, ProfileChanged, ReactionAdded, ReactionRemoved, Recalled,
-    RemoveMembers, Role, RoleChanged, Settings, SettingsChanged, Unpinned, Upgrade, action::Kind,
+    Action, AddMembers, Attachment, Audience, ConversationKind, Create, Dismiss, Edited, HideMessage, Leave,
+    MemberMuted, MembershipChanged, Message, OwnershipTransferred, Pinned, ProfileChanged, ReactionAdded,
+    ReactionRemoved, Recalled, RemoveMembers, Role, RoleChanged, Settings, SettingsChanged, Unpinned, Upgrade,
+    action::Kind,
 };
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ pub struct Workload {
     conversations: u64,
 }
 
+/// Files that messages may refer to.
+const FILES: u64 = 8;
 const EMOJIS: [&str; 3] = ["👍", "🎉", "❤️"];
 
 impl Workload {
@@ -86,7 +89,17 @@ impl Workload {
 
     fn message(&self) -> Message {
         let text = format!("m{:x} 👋", self.random.next() >> 32);
-        Message { text, ..Message::default() }
+        let count = if self.random.chance(250) { self.random.between(1, 3) } else { 0 };
+        // The last one is not there.
+        let file = |_| format!("f{}", self.random.below(FILES + 1));
+        let attachments = (0..count).map(file).map(|id| Attachment { id, ..Attachment::default() }).collect();
+        Message { text, attachments, ..Message::default() }
+    }
+
+    /// The files that there are, with their owners.
+    pub fn files(&self) -> impl Iterator<Item = (FileId, &UserId)> {
+        let ids = (0..FILES).filter_map(|number| FileId::parse(&format!("f{number}")).ok());
+        ids.zip(self.users.iter().cycle())
     }
 
     /// A message like no other.

@@ -7,7 +7,7 @@ use prost::Message as _;
 use stonechat_auth::sign_user_token;
 use stonechat_gateway::Rules as GatewayRules;
 use stonechat_model::{GatewayId, KeyId, TenantId, UserId};
-use stonechat_proto::internal::v1::{KeyKind, KeyRow, TenantRow};
+use stonechat_proto::internal::v1::{FileRow, FileState, KeyKind, KeyRow, TenantRow};
 use stonechat_router::Rules;
 use stonechat_rows::{Put, tables};
 
@@ -117,6 +117,20 @@ fn seed_credentials(rows: &SimRows) {
     rows.seed_row(&put(tables::key(&key), key_row.encode_to_vec()));
 }
 
+fn seed_files(rows: &SimRows, workload: &Workload) {
+    let Ok(tenant) = TenantId::parse(TENANT) else { return };
+    for (file, owner) in workload.files() {
+        let (owner, name) = (owner.to_string(), file.to_string());
+        let row = FileRow { owner, name, state: FileState::Ready.into(), ..FileRow::default() };
+        rows.seed_row(&Put {
+            key: tables::file(&tenant, &file),
+            value: row.encode_to_vec().into(),
+            version: 1,
+            ttl: None,
+        });
+    }
+}
+
 fn token(user: &UserId) -> String {
     let key = KeyId::parse(KEY).ok();
     key.and_then(|key| sign_user_token(&key, SECRET, user, None, START_US, TOKEN_TTL).ok()).unwrap_or_default()
@@ -155,8 +169,10 @@ impl World {
             rules: gateway_rules,
         };
         seed_credentials(&rows);
+        let workload = Workload::new(seed, users, size.conversations);
+        seed_files(&rows, &workload);
         let mut world = Self {
-            workload: Workload::new(seed, users, size.conversations),
+            workload,
             random: Random::new(seed, "world"),
             history: History::default(),
             devices: Vec::new(),
@@ -211,7 +227,8 @@ impl World {
     /// Lets everybody work; `done` is called once by each who is through.
     pub fn begin(&mut self, done: &(impl Fn() + Clone + Send + 'static)) -> usize {
         let id = self.name("api");
-        let api = Api::new(self.runtime.clone(), &self.links, &id, self.workload.clone(), self.history.clone());
+        let (runtime, rows) = (self.runtime.clone(), Arc::new(self.rows.clone()));
+        let api = Api::new(runtime, rows, &self.links, &id, self.workload.clone(), self.history.clone());
         let (counted, size) = (done.clone(), self.size);
         self.runtime.spawn(WORLD, async move {
             api.work(size.commands, size.pause_us).await;

@@ -127,6 +127,7 @@ impl Service {
         let request = CommandRequest {
             tenant,
             sender,
+            is_by_tenant: matches!(caller, Caller::Tenant(_)),
             conversation: conversation.to_owned(),
             client_id,
             action: Action { kind: Some(kind) },

@@ -75,7 +75,7 @@ impl Import {
         self.item += 1;
         let taken = match item.item {
             Some(Item::User(user)) => self.take_user(user),
-            Some(Item::Entry(entry)) => self.take_entry(entry),
+            Some(Item::Entry(entry)) => self.take_entry(entry).await,
             Some(Item::Membership(membership)) => self.take_membership(membership),
             None => Err(Error::invalid("it is none of user, entry and membership")),
         };
@@ -114,7 +114,7 @@ impl Import {
         Ok(())
     }
 
-    fn take_entry(&mut self, entry: DataEntry) -> Result<(), Error> {
+    async fn take_entry(&mut self, entry: DataEntry) -> Result<(), Error> {
         let DataEntry { conversation, event } = entry;
         let mut event = event.ok_or_else(|| Error::invalid("event is missing"))?;
         if event.time_us <= 0 {
@@ -126,7 +126,7 @@ impl Import {
         if event.seq == 1 && !matches!(&event, Event { body: Some(event::Body::Created(_)), .. }) {
             return Err(Error::invalid("the first event of a conversation has the type created"));
         }
-        let command = imported_event(&self.tenant, &conversation, event)?;
+        let command = imported_event(&self.data.views, &self.tenant, &conversation, event).await?;
         self.push(command);
         self.done.entries += 1;
         Ok(())

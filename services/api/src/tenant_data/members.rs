@@ -67,6 +67,7 @@ impl Members {
             let request = CommandRequest {
                 tenant: self.tenant.clone(),
                 sender: None,
+                is_by_tenant: true,
                 conversation: self.conversation.clone(),
                 client_id: ClientId::generate(),
                 action: Action { kind: Some(action::Kind::AddMembers(add)) },

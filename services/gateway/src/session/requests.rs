@@ -51,6 +51,7 @@ impl Session {
         let request = CommandRequest {
             tenant: session.tenant.clone(),
             sender: Some(session.user.clone()),
+            is_by_tenant: false,
             conversation: command.conversation,
             client_id,
             action: command.action.ok_or_else(|| Error::invalid("action is missing"))?,

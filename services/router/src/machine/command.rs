@@ -20,10 +20,12 @@ pub struct Command {
     pub sender: Option<UserId>,
     /// Its client id.
     pub client_id: Option<ClientId>,
-    /// The first eight bytes of the SHA-256 of what is wanted.
+    /// The first eight bytes of the SHA-256 of what was asked.
     pub content_hash: u64,
     /// Set where it is a part of an imported history.
     pub imported: Option<Imported>,
+    /// Whether a file that it names is not to be had.
+    pub lacks_file: bool,
     /// What is wanted.
     pub body: Body,
 }
@@ -58,8 +60,11 @@ impl Parsed {
         let tenant = TenantId::parse(&record.tenant).ok()?;
         let log = LogKey { tenant, log: LogId::parse(&record.log).ok()? };
         let is_conversation = log.log.conversation().is_some();
-        let command = Command::parse(record.sender, &record.client_id, record.body, is_conversation)
-            .map(|command| Command { imported: record.imported, ..command });
+        let (asked_hash, lacks_file, imported) = (record.asked_hash, record.lacks_file, record.imported);
+        let command = Command::parse(record.sender, &record.client_id, record.body, is_conversation).map(|command| {
+            let content_hash = if asked_hash == 0 { command.content_hash } else { asked_hash };
+            Command { imported, lacks_file, content_hash, ..command }
+        });
         Some(Self { log, origin: record.origin, traceparent: record.traceparent, command })
     }
 }
@@ -92,7 +97,7 @@ impl Command {
             _ => return Err(Error::invalid("command does not fit its log")),
         };
         let body = body.ok_or_else(|| Error::invalid("command wants nothing"))?;
-        Ok(Self { sender, client_id, content_hash, imported: None, body })
+        Ok(Self { sender, client_id, content_hash, imported: None, lacks_file: false, body })
     }
 
     /// The sender's id; empty for the tenant.

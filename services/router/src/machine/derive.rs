@@ -1,15 +1,16 @@
 //! What follows from an event: the next head and the derived rows.
 
-use stonechat_model::{ConversationId, LogKey, Position, UserId};
+use stonechat_model::{ConversationId, FileId, LogKey, Position, UserId};
 use stonechat_proto::{
     internal::v1::{
-        ConversationRow, DeviceRevocation, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, PinRow, UserRow,
+        ConversationRow, DeviceRevocation, FileRefRow, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, PinRow,
+        UserRow,
     },
     v1::{ConversationKind, Created, Event, MemberEntry, Overlay, Reaction, Role, TokensRevoked, UserErased, event},
 };
 use stonechat_rows::{Key, tables};
 
-use super::{Facts, MACHINE_VERSION, Need, conversation, erase, user_log};
+use super::{Facts, MACHINE_VERSION, Need, conversation, erase, files, user_log};
 
 /// A row that follows from an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,8 @@ pub enum Derived {
     Listed(ConversationRow),
     /// An event that says nothing any more.
     Erased(Event),
+    /// That the message of a seq refers to a file, or no longer does.
+    FileRef(FileId, u64, FileRefRow),
 }
 
 impl Derived {
@@ -47,6 +50,10 @@ impl Derived {
             Self::Pin(seq, _) => {
                 let id = log.log.conversation()?;
                 return Some(tables::pin(&log.tenant, id, *seq));
+            }
+            Self::FileRef(file, seq, _) => {
+                let id = log.log.conversation()?;
+                return Some(tables::file_ref(&log.tenant, file, id, *seq));
             }
             Self::Listed(_) => {
                 let id = log.log.conversation()?;
@@ -72,6 +79,7 @@ impl Derived {
             Self::User(row) => row.encode_to_vec(),
             Self::Pin(_, row) => row.encode_to_vec(),
             Self::Listed(row) => row.encode_to_vec(),
+            Self::FileRef(_, _, row) => row.encode_to_vec(),
             Self::Erased(event) => event.encode_to_vec(),
         };
         (value, position.get())
@@ -136,6 +144,7 @@ pub fn apply(head: Option<&HeadRow>, event: &Event, position: Position, facts: &
     let mut derived = Vec::new();
     if let Some(body) = &event.body {
         Derivation { event, facts, derived: &mut derived }.body(&mut next, body);
+        files::derive(event, &mut derived);
     }
     derived.retain(|row| !is_written(row, position, facts));
     (next, derived)
@@ -148,7 +157,9 @@ fn is_written(row: &Derived, position: Position, facts: &Facts) -> bool {
         Derived::Membership(id, _) => Need::Membership(id.clone()),
         Derived::User(_) => Need::User,
         Derived::Erased(event) => Need::Event(event.seq),
-        Derived::Mark(..) | Derived::Hidden(..) | Derived::Listed(_) | Derived::Pin(..) => return false,
+        Derived::Mark(..) | Derived::Hidden(..) | Derived::Listed(_) | Derived::Pin(..) | Derived::FileRef(..) => {
+            return false;
+        }
     };
     facts.version(&need).is_some_and(|version| version >= position.get())
 }

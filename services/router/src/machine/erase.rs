@@ -98,7 +98,7 @@ pub(super) fn without_words(event: &Event) -> Event {
         _ => return event.clone(),
     };
     let Event { seq, time_us, imported, .. } = *event;
-    Event { seq, time_us, imported, erased: true, sender: String::new(), client_id: String::new(), body: Some(body) }
+    Event { seq, time_us, imported, erased: true, body: Some(body), ..Event::default() }
 }
 
 fn without_mention(event: &Event, user: &str) -> Event {

@@ -230,7 +230,7 @@ impl Facts {
             Derived::Erased(event) => {
                 self.events.insert(event.seq, Some(At { row: Arc::new(event.clone()), version }));
             }
-            Derived::Mark(..) | Derived::Listed(_) | Derived::Pin(..) => {}
+            Derived::Mark(..) | Derived::Listed(_) | Derived::Pin(..) | Derived::FileRef(..) => {}
         }
     }
 

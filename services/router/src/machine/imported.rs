@@ -7,7 +7,7 @@ use stonechat_errors::{Code, Error};
 use stonechat_model::TimeUs;
 use stonechat_proto::{
     internal::v1::HeadRow,
-    v1::{Edited, Event, Message, ReactionAdded, ReactionRemoved, action, event},
+    v1::{Attachment, Edited, Event, Message, ReactionAdded, ReactionRemoved, action, event},
 };
 
 use super::{Body, Command, Decision, Facts, Verdict, conversation::Context};
@@ -67,7 +67,11 @@ fn is_same_body(event: &Event, body: &Body) -> bool {
     match (stands, action) {
         (event::Body::Message(stands), action::Kind::Send(content)) => event.erased || is_same_message(stands, content),
         (event::Body::Edited(stands), action::Kind::Edit(edit)) => {
-            stands.target == edit.target && (event.erased || stands.content == edit.content)
+            let is_same = match (&stands.content, &edit.content) {
+                (Some(stands), Some(content)) => is_same_message(stands, content),
+                (stands, content) => stands == content,
+            };
+            stands.target == edit.target && (event.erased || is_same)
         }
         (event::Body::ReactionAdded(stands), action::Kind::React(it)) => event.erased || stands == it,
         (event::Body::ReactionRemoved(stands), action::Kind::Unreact(it)) => event.erased || stands == it,
@@ -88,9 +92,14 @@ fn is_same_body(event: &Event, body: &Body) -> bool {
     }
 }
 
-/// Whether a message is the imported one; who was erased meanwhile is mentioned no more.
+/// Whether a message is the imported one; who was erased meanwhile is mentioned no more. Files are the same by their ids:
+/// what is known of them is the server's to say.
 fn is_same_message(stands: &Message, content: &Message) -> bool {
-    let without = |message: &Message| Message { mentions: Vec::new(), ..message.clone() };
+    let without = |message: &Message| {
+        let attachment = |it: &Attachment| Attachment { id: it.id.clone(), ..Attachment::default() };
+        let attachments = message.attachments.iter().map(attachment).collect();
+        Message { mentions: Vec::new(), attachments, ..message.clone() }
+    };
     without(stands) == without(content) && stands.mentions.iter().all(|user| content.mentions.contains(user))
 }
 

@@ -10,6 +10,7 @@ mod conversation;
 mod derive;
 mod erase;
 mod facts;
+mod files;
 mod imported;
 mod members;
 mod message;
@@ -31,6 +32,9 @@ use stonechat_proto::{
 /// [`decide`] or [`apply`] gives, and keep the old behaviour for heads of the old number.
 ///
 /// 2: creating a conversation writes its row in the tenant's list.
+///
+/// Files are referred to whatever the number: only records that say what was asked lead to attachments that the server
+/// filled in, and no record from before says it ([ADR 0020](../../../../../docs/adr/0020-messages-refer-to-files.md)).
 pub const MACHINE_VERSION: u32 = 2;
 
 /// What a command leads to.
@@ -97,6 +101,9 @@ pub fn decide(place: Place<'_>, head: Option<&HeadRow>, command: Command, facts:
     if let Err(error) = check_age(&command, time_us) {
         return Verdict::Refused(error);
     }
+    if command.lacks_file {
+        return Verdict::Refused(Error::not_found("file"));
+    }
     let seq = head.map_or(0, |head| head.last_seq) + 1;
     let sender = command.sender.as_ref().map(ToString::to_string).unwrap_or_default();
     let client_id = command.client_id.map(|id| id.to_string()).unwrap_or_default();
@@ -115,8 +122,10 @@ pub fn decide(place: Place<'_>, head: Option<&HeadRow>, command: Command, facts:
     };
     match decision {
         Ok(body) => {
-            let body = Some(body);
-            Verdict::Event(Box::new(v1::Event { seq, sender, time_us, client_id, imported: is_imported, erased, body }))
+            let dropped_files = files::dropped(&body, facts);
+            let (imported, body) = (is_imported, Some(body));
+            let event = v1::Event { seq, sender, time_us, client_id, imported, erased, dropped_files, body };
+            Verdict::Event(Box::new(event))
         }
         Err(Refusal::Unchanged) if is_imported && !is_user_log => Verdict::Refused(imported::changes_nothing(seq)),
         Err(Refusal::Unchanged) => Verdict::Done { seq: 0, time_us },

@@ -17,6 +17,7 @@ use stonechat_rows::Row;
 use super::*;
 
 mod data;
+mod files;
 
 /// A log with everything it ever wrote kept as facts.
 struct World {

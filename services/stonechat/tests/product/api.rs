@@ -65,7 +65,6 @@ async fn a_direct_conversation_is_created_once_and_holds_flat_messages() {
 
     let full = json!({
         "sender": "alice", "text": "hi 👋", "mentions": ["bob"], "reply_to": 1,
-        "attachments": [{"id": "f1", "name": "a.png", "content_type": "image/png", "size_bytes": 7}],
         "custom": {"type": "order", "data": {"number": 7, "lines": [1.5, null]}},
     });
     let sent = expect(rest.post(&messages, full.clone()).await, 201);

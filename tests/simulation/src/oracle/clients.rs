@@ -22,7 +22,8 @@ fn check_device(user: &str, seen: &Seen, truth: &Truth, faults: &mut Vec<String>
     for (id, log) in &truth.conversations {
         let events = seen.events.get(id).unwrap_or(&no_events);
         let is_recalled = |seq: u64| log.state.overlays.get(&seq).is_some_and(|(overlay, _)| overlay.recalled);
-        if let Err(what) = is_beginning(events, &log.events, is_recalled) {
+        let is_edited = |seq: u64| log.state.overlays.get(&seq).is_some_and(|(overlay, _)| overlay.edited_us > 0);
+        if let Err(what) = is_beginning(events, &log.events, is_recalled, is_edited) {
             faults.push(format!("conversation {id}: {what}"));
         }
         let core = seen.logs.get(id);
@@ -42,7 +43,7 @@ fn check_device(user: &str, seen: &Seen, truth: &Truth, faults: &mut Vec<String>
     }
     let of_user = truth.users.get(user).map(|log| log.events.as_slice()).unwrap_or_default();
     let events = seen.events.get("").unwrap_or(&no_events);
-    if let Err(what) = is_beginning(events, of_user, |_| false) {
+    if let Err(what) = is_beginning(events, of_user, |_| false, |_| false) {
         faults.push(format!("user log: {what}"));
     }
     if events.len() != of_user.len() {
@@ -51,12 +52,18 @@ fn check_device(user: &str, seen: &Seen, truth: &Truth, faults: &mut Vec<String>
 }
 
 /// Whether these are the first events of a log, each once and in order. Of a message that was recalled, what it
-/// said may be missing.
-fn is_beginning(seen: &[(Event, i64)], all: &[Event], is_recalled: impl Fn(u64) -> bool) -> Result<(), String> {
+/// said may be missing; of one that was edited, files that it no longer shows.
+fn is_beginning(
+    seen: &[(Event, i64)],
+    all: &[Event],
+    is_recalled: impl Fn(u64) -> bool,
+    is_edited: impl Fn(u64) -> bool,
+) -> Result<(), String> {
     for (index, (event, _)) in seen.iter().enumerate() {
         match all.get(index) {
             Some(truth) if truth == event => {}
             Some(truth) if is_recalled(said_of(truth)) && *event == without_content(truth) => {}
+            Some(truth) if is_edited(said_of(truth)) && is_trimmed(event, truth) => {}
             Some(truth) => return Err(format!("saw {event:?}, the log has {truth:?}")),
             None => return Err(format!("saw {event:?}, the log ends before")),
         }
@@ -79,6 +86,24 @@ fn without_content(event: &Event) -> Event {
         other => other.clone(),
     };
     Event { body, ..event.clone() }
+}
+
+/// Whether this is the event but for some of the files that it shows.
+fn is_trimmed(seen: &Event, truth: &Event) -> bool {
+    let mut rest = truth.clone();
+    let (Some(shown), Some(all)) = (content_of(&mut seen.clone()).cloned(), content_of(&mut rest)) else {
+        return false;
+    };
+    all.attachments.retain(|it| shown.attachments.contains(it));
+    *seen == rest
+}
+
+fn content_of(event: &mut Event) -> Option<&mut Message> {
+    match &mut event.body {
+        Some(Body::Message(message)) => Some(message),
+        Some(Body::Edited(edited)) => edited.content.as_mut(),
+        _ => None,
+    }
 }
 
 /// Whether an event came to somebody who may not have it: it happened after they left, and they were not back

@@ -8,6 +8,8 @@ use stonechat_proto::{
     v1::{Audience, ConversationKind, Event, MemberEntry, Overlay, Reaction, Role, Settings, event::Body},
 };
 
+use super::files::Files;
+
 /// A conversation after its events.
 #[derive(Debug, Default)]
 pub struct Conversation {
@@ -19,6 +21,8 @@ pub struct Conversation {
     pub overlays: BTreeMap<u64, (Overlay, u64)>,
     /// Who joined (true) or left by which seq, in order.
     pub changes: BTreeMap<String, Vec<(u64, bool)>>,
+    /// Which files its messages refer to.
+    pub files: Files,
     /// Messages by their seq, with their sender.
     messages: BTreeMap<u64, String>,
 }
@@ -54,7 +58,7 @@ impl Conversation {
         head.last_seq = event.seq;
         head.position = position;
         head.time_us = event.time_us;
-        let result = self.apply(&mut head, event, body, position);
+        let result = self.apply(&mut head, event, body, position).and_then(|()| self.files.take(event, position));
         self.head = Some(head);
         result.map_err(|what| format!("seq {}: {what}", event.seq))
     }

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod conversation;
+pub mod files;
 pub mod reference;
 pub mod truth;
 pub mod user_log;

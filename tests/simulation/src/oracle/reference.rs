@@ -71,6 +71,7 @@ const DECIDED: &[&Table] = &[
     &tables::HIDDEN,
     &tables::CLIENT_IDS,
     &tables::USERS,
+    &tables::FILE_REFS,
 ];
 
 /// Says where the rows differ from those of the reference.

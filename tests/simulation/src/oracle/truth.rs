@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use prost::Message;
 use stonechat_model::LogId;
 use stonechat_proto::{
-    internal::v1::{ClientIdRow, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, UserRow},
+    internal::v1::{ClientIdRow, FileRefRow, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, UserRow},
     v1::{Event, Overlay},
 };
 use stonechat_rows::{Row, Table, tables};
@@ -77,6 +77,7 @@ impl Truth {
         let mut heads = BTreeMap::new();
         let mut members = BTreeMap::new();
         let mut overlays = BTreeMap::new();
+        let mut refs = BTreeMap::new();
         let mut seen = BTreeMap::new();
         for (id, log) in &self.conversations {
             let head = log.state.head.clone().unwrap_or_default();
@@ -84,6 +85,8 @@ impl Truth {
             let of_log = log.state.members.iter().map(|(user, row)| (format!("{id}/{user}"), *row));
             members.extend(of_log);
             overlays.extend(log.state.overlays.iter().map(|(seq, row)| (format!("{id}/{seq}"), row.clone())));
+            let of_log = log.state.files.refs.iter();
+            refs.extend(of_log.map(|((seq, file), row)| (format!("{file}/{id}/{seq}"), row.clone())));
             ids_of(id, &log.events, &mut seen, &mut self.faults);
         }
         let mut memberships = BTreeMap::new();
@@ -106,6 +109,7 @@ impl Truth {
         compare::<HeadRow>(rows, &tables::HEADS, &[1], heads, faults);
         compare::<MemberRow>(rows, &tables::MEMBERS, &[1, 2], members, faults);
         compare::<Overlay>(rows, &tables::OVERLAYS, &[1, 3], overlays, faults);
+        compare::<FileRefRow>(rows, &tables::FILE_REFS, &[1, 2, 3], refs, faults);
         compare::<MembershipRow>(rows, &tables::MEMBERSHIPS, &[1, 2], memberships, faults);
         compare::<MarkRow>(rows, &tables::MARKS, &[1, 2], marks, faults);
         compare::<HiddenRow>(rows, &tables::HIDDEN, &[1, 2, 3], hidden, faults);
