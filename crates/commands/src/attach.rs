@@ -6,7 +6,6 @@
 //! knows that.
 
 use prost::Message as _;
-use sha2::{Digest, Sha256};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{FileId, TenantId, TimeUs, UserId, limits, now_us};
 use stonechat_proto::{
@@ -45,7 +44,7 @@ pub(crate) async fn fill(
         *attachment = Attachment { id, name, ..Attachment::default() };
     }
     let found = find(views, tenant, reader, content).await?;
-    let asked_hash = hash(&action.encode_to_vec());
+    let asked_hash = stonechat_proto::content_hash(action);
     match (found, content_of(action)) {
         (Some(files), Some(content)) => {
             for (attachment, (id, row)) in content.attachments.iter_mut().zip(files) {
@@ -65,10 +64,6 @@ fn content_of(action: &mut Action) -> Option<&mut Message> {
         Some(action::Kind::Edit(edit)) => edit.content.as_mut(),
         _ => None,
     }
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    Sha256::digest(bytes).iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// The files of a message, in the order of its attachments; `None` when one of them is not to be had.

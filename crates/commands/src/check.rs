@@ -12,8 +12,8 @@ use stonechat_proto::{
 
 use crate::text::{check_body, check_json, check_length, check_plain};
 
-/// Checks the form of an action.
-pub(crate) fn action(kind: &action::Kind) -> Result<(), Error> {
+/// Checks the form of an action: sizes, texts, and what must be there.
+pub fn action(kind: &action::Kind) -> Result<(), Error> {
     use action::Kind;
     match kind {
         Kind::Send(content) => something(content).and_then(|()| message(content)),

@@ -15,6 +15,7 @@ use stonechat_proto::{
 };
 use stonechat_views::Views;
 
+pub use check::action as check_action;
 pub use imported::imported_event;
 pub use text::{check_body, check_depth, check_plain};
 

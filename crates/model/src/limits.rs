@@ -184,6 +184,16 @@ limits! {
     WEBHOOK_WINDOW: usize = 256, "events", "Undelivered events of one webhook and stream partition that are kept in memory; the rest waits in the rows.";
     WEBHOOK_IN_FLIGHT: usize = 8, "requests", "Requests on their way to one webhook from one stream partition.";
     WEBHOOK_PARKED: usize = 256, "conversations", "Conversations of one webhook and stream partition that are set aside as their events fail while others arrive; beyond it all wait.";
+    HOOK_TIMEOUT_MS: u64 = 3_000, "milliseconds", "How long a tenant's hook may take to answer, at most.";
+    HOOK_ANSWER_BYTES: usize = 65_536, "bytes", "The answer of a hook; a larger one is none.";
+    HOOK_REASON_BYTES: usize = 256, "bytes", "What a hook says about why it refuses; the rest is cut off.";
+    HOOK_CALLS: usize = 64, "requests", "Requests of one process on their way to one tenant's hook; further messages wait for as long as an answer may take.";
+    HOOK_WAITING: usize = 1_024, "messages", "Messages of one tenant that wait for its hook in one process; further ones are refused.";
+    HOOK_SESSION_WAITING: usize = 32, "messages", "Messages of one session that wait for a hook; further ones are refused.";
+    HOOK_FAILURES: u32 = 5, "requests", "Requests in a row that a hook fails, after which it rests.";
+    HOOK_PAUSE_MS: u64 = 5_000, "milliseconds", "How long it rests, before one message probes it.";
+    HOOK_TENANTS: usize = 100_000, "tenants", "Tenants whose hook a process keeps in mind; those that it heard nothing of are read again.";
+    HOOK_FRESH_MS: u64 = 1_000, "milliseconds", "How long a process goes by what it knows of a tenant's hook.";
     WEBHOOK_FAILING_DAYS: u64 = 5, "days", "A webhook that took nothing for so long is disabled.";
     PULL_CURSOR_BYTES: usize = 65_536, "bytes", "A cursor of who pulls events; a longer one is an invalid argument.";
     PULLS: usize = 16, "requests", "Requests of one tenant to one process that pull events at the same time; more are refused as too many.";

@@ -20,5 +20,12 @@ pub mod internal {
     }
 }
 
+/// The first eight bytes of the SHA-256 of a message's encoding: what tells a command sent again from another one.
+pub fn content_hash(message: &impl prost::Message) -> u64 {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(message.encode_to_vec());
+    u64::from_be_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
+}
+
 /// The descriptors of every contract, as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -84,6 +84,8 @@ pub static FEED: Table = expiring("feed", &[text("tenant"), number("partition")]
 pub static FEED_HEADS: Table = table("feed_heads", &[text("tenant")], &[number("partition")]);
 /// Webhooks. Value: `WebhookRow`; by compare-and-set.
 pub static WEBHOOKS: Table = table("webhooks", &[text("tenant")], &[text("webhook")]);
+/// Hooks that messages pass before they are sent. Value: `SendHookRow`; by compare-and-set.
+pub static SEND_HOOKS: Table = table("send_hooks", &[text("tenant")], &[]);
 /// How far a webhook is in a partition. Value: `LaneRow`; version: the time it was written.
 pub static WEBHOOK_LANES: Table = table("webhook_lanes", &[text("tenant"), text("lane")], &[number("partition")]);
 /// Attempts to deliver. Value: `DeliveryRow`; version: 0, written once; expires after [`limits::DELIVERY_TTL_S`].
@@ -151,6 +153,7 @@ pub static ALL: &[&Table] = &[
     &FEED,
     &FEED_HEADS,
     &WEBHOOKS,
+    &SEND_HOOKS,
     &WEBHOOK_LANES,
     &DELIVERIES,
     &DEAD_LETTERS,

@@ -8,6 +8,7 @@
 
 pub mod event;
 pub mod feed;
+pub mod hook;
 mod lane;
 mod outcome;
 mod pull;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use stonechat_model::{limits, now_us};
 use stonechat_outbound::{Outbound, Request, Target};
-use stonechat_proto::internal::v1::{DeliveryRow, WebhookRow};
+use stonechat_proto::internal::v1::{DeliveryRow, WebhookRow, WebhookSecret};
 
 use crate::{Outcome, SigningKey, headers};
 
@@ -57,7 +57,7 @@ impl Sender {
     pub async fn send(&self, sending: Sending<'_>) -> Sent {
         let begun = Instant::now();
         let now = now_us();
-        let keys = live_keys(sending.webhook, now);
+        let keys = live_keys(&sending.webhook.secrets, now);
         let target = match Target::parse(&sending.webhook.url, self.outbound.rules()) {
             Ok(target) => target,
             Err(error) => return Sent::failed(error.to_string(), begun.elapsed()),
@@ -103,7 +103,7 @@ impl Sent {
 }
 
 /// The keys that sign now, the newest first.
-fn live_keys(webhook: &WebhookRow, now_us: i64) -> Vec<SigningKey> {
-    let live = webhook.secrets.iter().filter(|secret| secret.expires_us == 0 || secret.expires_us > now_us);
+pub(crate) fn live_keys(secrets: &[WebhookSecret], now_us: i64) -> Vec<SigningKey> {
+    let live = secrets.iter().filter(|secret| secret.expires_us == 0 || secret.expires_us > now_us);
     live.filter_map(SigningKey::from_row).collect()
 }

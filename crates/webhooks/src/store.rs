@@ -7,7 +7,7 @@ use prost::Message as _;
 use stonechat_errors::{Code, Error};
 use stonechat_model::{TenantId, TimeUs, limits, now_us};
 use stonechat_outbound::{Rules, Target};
-use stonechat_proto::internal::v1::{DeliveryRow, FeedRow, LaneRow, ReplayJob, WebhookRow};
+use stonechat_proto::internal::v1::{DeliveryRow, FeedRow, LaneRow, ReplayJob, WebhookRow, WebhookSecret};
 use stonechat_rows::{Key, Put, Rows, tables};
 
 use crate::{
@@ -186,18 +186,7 @@ impl Webhooks {
         overlap_s: u64,
     ) -> Result<WebhookRow, Error> {
         let now = now_us();
-        let overlap_s = overlap_s.min(limits::WEBHOOK_SECRET_OVERLAP_S);
-        let until = now.saturating_add(i64::try_from(overlap_s * 1_000_000).unwrap_or(i64::MAX));
-        self.change(tenant, id, |row| {
-            for secret in &mut row.secrets {
-                let is_sooner = secret.expires_us != 0 && secret.expires_us < until;
-                secret.expires_us = if is_sooner { secret.expires_us } else { until };
-            }
-            row.secrets.retain(|secret| secret.expires_us > now);
-            row.secrets.insert(0, key.to_row(now));
-            row.secrets.truncate(limits::WEBHOOK_SECRETS);
-        })
-        .await
+        self.change(tenant, id, |row| rotate_secrets(&mut row.secrets, key, overlap_s, now)).await
     }
 
     /// Asks for the events of a time to be delivered again; gives the id of the replay.
@@ -316,6 +305,19 @@ impl Webhooks {
         let put = Put { key, value: value.into(), version: expected.unwrap_or(0) + 1, ttl: None };
         self.rows.compare_and_set(put, expected).await.map_err(unavailable)
     }
+}
+
+/// Puts a key before the others, which go on signing for `overlap_s` at most.
+pub(crate) fn rotate_secrets(secrets: &mut Vec<WebhookSecret>, key: &SigningKey, overlap_s: u64, now: TimeUs) {
+    let overlap_s = overlap_s.min(limits::WEBHOOK_SECRET_OVERLAP_S);
+    let until = now.saturating_add(i64::try_from(overlap_s * 1_000_000).unwrap_or(i64::MAX));
+    for secret in secrets.iter_mut() {
+        let is_sooner = secret.expires_us != 0 && secret.expires_us < until;
+        secret.expires_us = if is_sooner { secret.expires_us } else { until };
+    }
+    secrets.retain(|secret| secret.expires_us > now);
+    secrets.insert(0, key.to_row(now));
+    secrets.truncate(limits::WEBHOOK_SECRETS);
 }
 
 /// The put of how far a webhook is in a partition.

@@ -83,6 +83,10 @@ stonechat_operations::serve! {
         list_dead_letters: ListDeadLettersRequest => ListDeadLettersResponse;
         replay_event: ReplayEventRequest => Delivery;
         replay_events: ReplayEventsRequest => Replay;
+        set_send_hook: SetSendHookRequest => SendHook;
+        get_send_hook: GetSendHookRequest => SendHook;
+        delete_send_hook: DeleteSendHookRequest => DeleteSendHookResponse;
+        rotate_send_hook_secret: RotateSendHookSecretRequest => SendHook;
     }
 }
 

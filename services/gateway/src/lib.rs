@@ -17,7 +17,7 @@ mod upgrade;
 pub use close::Close;
 pub use config::GatewayConfig;
 pub use encoding::Encoding;
-pub use hub::{Attached, Hub, HubDependencies, Sleep, Work};
+pub use hub::{Attached, HookAccess, Hub, HubDependencies, Sleep, Work};
 pub use outbox::{Next, Outbox};
 pub use rules::Rules;
 pub use run::{Dependencies, Gateway};

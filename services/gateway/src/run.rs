@@ -15,13 +15,14 @@ use stonechat_proto::v1::{GoAway, server_frame};
 use stonechat_quotas::Clients;
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Inboxes, Presence, RouterLink};
+use stonechat_webhooks::hook::Hooks;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     GatewayConfig, Rules,
     close::Close,
-    hub::{Hub, HubDependencies},
+    hub::{HookAccess, Hub, HubDependencies},
     socket::wait_until,
     upgrade,
 };
@@ -49,6 +50,8 @@ pub struct Dependencies {
     pub verifier: Arc<Verifier>,
     /// What tenants' clients are held to.
     pub clients: Arc<Clients>,
+    /// The hooks that messages pass.
+    pub hooks: Arc<Hooks>,
     /// Where this process's routers find the gateway.
     pub inboxes: Arc<Inboxes>,
 }
@@ -68,13 +71,15 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway without connections.
     pub fn new(config: GatewayConfig, dependencies: Dependencies) -> Arc<Self> {
-        let Dependencies { rows, presence, link, verifier, clients, inboxes } = dependencies;
+        let Dependencies { rows, presence, link, verifier, clients, hooks, inboxes } = dependencies;
         let id = config.id.clone();
         let sleep = Arc::new(|time| Box::pin(tokio::time::sleep(time)) as _);
-        let dependencies = HubDependencies { rows, presence, link, verifier, clients, sleep, now_us: Arc::new(now_us) };
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let hooks = Some(HookAccess { hooks, tasks: tasks.clone() });
+        let now_us = Arc::new(now_us);
+        let dependencies = HubDependencies { rows, presence, link, verifier, clients, hooks, sleep, now_us };
         let hub = Hub::new(config, dependencies, Rules::default());
         inboxes.insert(id, Arc::clone(&hub) as Arc<dyn Inbox>);
-        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         Arc::new(Self {
             hub,
             tasks,

@@ -78,6 +78,7 @@ pub fn start_on(
         rows,
         presence,
         link,
+        hooks: None,
         sleep: Arc::new(move |time: Duration| Box::pin(sleeping.sleep(u64::try_from(time.as_micros()).unwrap_or(0)))),
         now_us: Arc::new(move || telling.now_us()),
     };

@@ -2,7 +2,7 @@
 
 use stonechat_model::{TenantId, TimeUs, limits};
 
-use super::{DEAD_LETTERS, DELIVERIES, FEED, FEED_HEADS, FEEDS, WEBHOOK_LANES, WEBHOOKS, of_partition};
+use super::{DEAD_LETTERS, DELIVERIES, FEED, FEED_HEADS, FEEDS, SEND_HOOKS, WEBHOOK_LANES, WEBHOOKS, of_partition};
 use crate::{Key, KeyPart, Range};
 
 /// The one partition of the feeds.
@@ -60,6 +60,11 @@ pub fn webhook(tenant: &TenantId, webhook: &str) -> Key {
 /// A tenant's webhooks.
 pub fn webhooks(tenant: &TenantId) -> Range {
     of_partition(&WEBHOOKS, vec![tenant.shared().into()], None, limits::RANGE_ROWS)
+}
+
+/// The key of the hook that a tenant's messages pass.
+pub fn send_hook(tenant: &TenantId) -> Key {
+    Key::new(&SEND_HOOKS, [tenant.shared().into()])
 }
 
 /// The key of how far a webhook is in a partition.

@@ -115,4 +115,36 @@ pub(super) const TABLE: &[Operation] = &[
         },
         ..Operation::new("WebhookService", "ReplayEvents", Http::Post, "/v1/webhooks/{webhook}/replay", 202)
     },
+    Operation {
+        callers: WRITERS,
+        required: &["url"],
+        codes: &[],
+        example: Example {
+            request: r#"{"url":"https://example.com/before"}"#,
+            answer: r#"{"url":"https://example.com/before","timeout_ms":1000,"fail_open":false,"server_messages":false,"signature":"v1","secret":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=","created":"2026-01-02T03:04:05Z"}"#,
+        },
+        ..Operation::new("WebhookService", "SetSendHook", Http::Put, "/v1/send_hook", 200)
+    },
+    Operation {
+        callers: READERS,
+        example: Example {
+            request: r#"{}"#,
+            answer: r#"{"url":"https://example.com/before","timeout_ms":1000,"fail_open":false,"server_messages":false,"signature":"v1","created":"2026-01-02T03:04:05Z"}"#,
+        },
+        ..Operation::new("WebhookService", "GetSendHook", Http::Get, "/v1/send_hook", 200)
+    },
+    Operation {
+        callers: WRITERS,
+        example: Example { request: r#"{}"#, answer: r#"{}"# },
+        ..Operation::new("WebhookService", "DeleteSendHook", Http::Delete, "/v1/send_hook", 200)
+    },
+    Operation {
+        callers: WRITERS,
+        repeat: Repeat::Again,
+        example: Example {
+            request: r#"{"overlap_s":3600}"#,
+            answer: r#"{"url":"https://example.com/before","timeout_ms":1000,"fail_open":false,"server_messages":false,"signature":"v1","secret":"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=","created":"2026-01-02T03:04:05Z"}"#,
+        },
+        ..Operation::new("WebhookService", "RotateSendHookSecret", Http::Post, "/v1/send_hook/rotate", 200)
+    },
 ];

@@ -3,6 +3,7 @@
 mod audit;
 mod conversations;
 mod day;
+mod hooks;
 mod keys;
 mod messages;
 mod tenants;
@@ -52,6 +53,8 @@ pub struct Dependencies {
     pub sender: stonechat_webhooks::Sender,
     /// Ends what would go on for ever, so that callers go elsewhere.
     pub drain: CancellationToken,
+    /// Asks the hooks that messages pass.
+    pub hooks: Arc<stonechat_webhooks::hook::Hooks>,
 }
 
 /// The operations.
@@ -64,6 +67,7 @@ pub(crate) struct Service {
     keys: Keys,
     webhooks: stonechat_webhooks::Webhooks,
     sender: stonechat_webhooks::Sender,
+    hooks: Arc<stonechat_webhooks::hook::Hooks>,
     seats: Seats,
     gate: Arc<Gate>,
 }
@@ -103,11 +107,11 @@ pub(crate) fn page_size(given: u32) -> usize {
 impl Service {
     /// The operations on these dependencies.
     pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
-        let Dependencies { rows, caller, presence, gate, sender, drain: _ } = dependencies;
+        let Dependencies { rows, caller, presence, gate, sender, hooks, drain: _ } = dependencies;
         let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&rows));
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
         let seats = Seats::new(Arc::clone(&rows));
-        Self { config, rows, caller, presence, views, keys, webhooks, sender, seats, gate }
+        Self { config, rows, caller, presence, views, keys, webhooks, sender, hooks, seats, gate }
     }
 
     /// Has an action on a conversation done.
@@ -120,6 +124,7 @@ impl Service {
         kind: action::Kind,
     ) -> Result<Done, Error> {
         let (tenant, sender) = caller.acting(sender)?;
+        let by_server = matches!(caller, Caller::Tenant(_));
         let client_id = match client_id {
             "" => ClientId::generate(),
             text => ClientId::parse(text).map_err(|e| Error::invalid(e.to_string()))?,
@@ -133,7 +138,20 @@ impl Service {
             action: Action { kind: Some(kind) },
             traceparent: stonechat_telemetry::traceparent_of(&tracing::Span::current()),
         };
-        let record = stonechat_commands::command(&self.views, request).await?;
+        let is_asked = stonechat_webhooks::hook::is_asked(&request.action);
+        let hook = if is_asked { self.hooks.of(&request.tenant, by_server).await? } else { None };
+        let (request, asked_hash) = match hook {
+            Some(hook) => {
+                let passed = self.hooks.pass(&hook, request).await?;
+                (passed.request, passed.asked_hash)
+            }
+            None => (request, 0),
+        };
+        let mut record = stonechat_commands::command(&self.views, request).await?;
+        if asked_hash != 0 {
+            // What files filled in since is no part of what was asked either.
+            record.asked_hash = asked_hash;
+        }
         self.submit(record).await
     }
 

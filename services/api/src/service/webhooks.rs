@@ -19,7 +19,7 @@ use stonechat_webhooks::{Change, NewWebhook, Sending, SigningKey, delivery_put, 
 use super::{Service, page_size, user_id};
 
 /// How long old secrets sign along unless something else is asked for.
-const OVERLAP_S: u64 = 86_400;
+pub(super) const OVERLAP_S: u64 = 86_400;
 /// Reads of the log of deliveries for one page.
 const READS: usize = 32;
 /// Rows of one of them.
@@ -50,7 +50,7 @@ fn with_secret(webhook: Webhook, key: &SigningKey) -> Webhook {
     }
 }
 
-fn signing_key(signature: &str, secret: &str) -> Result<SigningKey, Error> {
+pub(super) fn signing_key(signature: &str, secret: &str) -> Result<SigningKey, Error> {
     let key = match (signature, secret) {
         ("" | "v1", "") => SigningKey::generate_hmac()?,
         ("v1a", "") => SigningKey::generate_ed25519()?,

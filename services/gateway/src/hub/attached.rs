@@ -14,7 +14,7 @@ use stonechat_model::{ConversationId, DeviceId, KeyId, TenantId, TimeUs, UserId}
 use stonechat_proto::v1::server_frame;
 use stonechat_quotas::{OpenConnection, Quotas};
 
-use crate::{Encoding, Outbox};
+use crate::{Encoding, Outbox, session::HookLane};
 
 /// A session after its hello.
 pub struct Attached {
@@ -36,6 +36,8 @@ pub struct Attached {
     in_flight: AtomicUsize,
     pub(crate) interests: Mutex<BTreeSet<ConversationId>>,
     pub(crate) watched: Mutex<BTreeSet<UserId>>,
+    /// Messages of it that pass the tenant's hook.
+    pub(crate) hooked: HookLane,
     /// Counts as one of the tenant's connections while the session lives.
     _connection: OpenConnection,
 }
@@ -76,6 +78,7 @@ impl Attached {
             in_flight: AtomicUsize::new(0),
             interests: Mutex::default(),
             watched: Mutex::default(),
+            hooked: HookLane::default(),
             _connection: connection,
         })
     }

@@ -40,7 +40,9 @@ use stonechat_quotas::Clients;
 use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Presence, RouterLink};
 use stonechat_views::Views;
+use stonechat_webhooks::hook::Hooks;
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use crate::{GatewayConfig, Rules};
 use fanouts::Fanouts;
@@ -51,6 +53,15 @@ pub(crate) type User = (TenantId, UserId);
 pub(crate) type Channel = (TenantId, ConversationId);
 /// Sleeps.
 pub type Sleep = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+/// How a hub asks tenants' hooks.
+#[derive(Clone)]
+pub struct HookAccess {
+    /// The hooks.
+    pub hooks: Arc<Hooks>,
+    /// Messages that pass them.
+    pub tasks: TaskTracker,
+}
 
 /// What a hub works with.
 #[derive(Clone)]
@@ -65,6 +76,8 @@ pub struct HubDependencies {
     pub verifier: Arc<Verifier>,
     /// What tenants' clients are held to.
     pub clients: Arc<Clients>,
+    /// The hooks that messages pass; none where nobody can be asked.
+    pub hooks: Option<HookAccess>,
     /// Spreads work over time.
     pub sleep: Arc<Sleep>,
     /// Tells the time.
@@ -120,6 +133,11 @@ impl Hub {
     /// Every open session, the oldest first.
     pub fn all(&self) -> Vec<Arc<Attached>> {
         self.state.lock().all()
+    }
+
+    /// Whether a session is still open.
+    pub(crate) fn holds(&self, session: u64) -> bool {
+        self.state.lock().get(session).is_some()
     }
 
     pub(crate) fn next_session_id(&self) -> u64 {

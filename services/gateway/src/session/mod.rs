@@ -2,9 +2,11 @@
 
 mod bucket;
 mod hello;
+mod hooked;
 mod requests;
 
 pub(crate) use hello::tell_conversations;
+pub(crate) use hooked::HookLane;
 
 use std::sync::Arc;
 

@@ -17,14 +17,27 @@ use stonechat_views::Window;
 
 use tracing::Instrument as _;
 
-use super::Session;
-use crate::hub::Attached;
+use super::{Session, hooked::Hooked};
+use crate::hub::{Attached, Hub};
 
 /// The longest W3C trace context that is carried on.
 const TRACEPARENT_BYTES: usize = 64;
 
 fn conversation_id(text: &str) -> Result<ConversationId, Error> {
     ConversationId::parse(text).map_err(|e| Error::invalid(format!("conversation: {e}")))
+}
+
+/// Hands a command to a router; its outcome goes to the session.
+pub(super) async fn submit(hub: &Hub, session: &Attached, id: u64, mut record: CommandRecord) -> Result<(), Error> {
+    if !session.begin_command(limits::SESSION_COMMANDS_IN_FLIGHT) {
+        return Err(Error::new(Code::RateLimited, "too many commands wait for their outcome"));
+    }
+    record.origin = Some(Origin { node: hub.config.id.to_string(), session: session.id, id });
+    let submitted = hub.dependencies.link.submit(record).await;
+    if submitted.is_err() {
+        session.end_command();
+    }
+    submitted
 }
 
 fn done(session: &Attached, id: u64) {
@@ -57,23 +70,21 @@ impl Session {
             action: command.action.ok_or_else(|| Error::invalid("action is missing"))?,
             traceparent,
         };
+        if stonechat_webhooks::hook::is_asked(&request.action)
+            && let Some(access) = &self.hub.dependencies.hooks
+        {
+            let hook = access.hooks.of(&session.tenant, false).await?;
+            // Without a hook, too, a message stays behind those that pass one still.
+            if hook.is_some() || session.hooked.is_busy() {
+                let message = Hooked { id: command.id, request, hook };
+                return message.begin(&self.hub, access, session, span);
+            }
+        }
         let work = async {
             let record = stonechat_commands::command(&self.hub.views, request).await?;
-            self.submit(session, command.id, record).await
+            submit(&self.hub, session, command.id, record).await
         };
         work.instrument(span).await
-    }
-
-    async fn submit(&self, session: &Arc<Attached>, id: u64, mut record: CommandRecord) -> Result<(), Error> {
-        if !session.begin_command(limits::SESSION_COMMANDS_IN_FLIGHT) {
-            return Err(Error::new(Code::RateLimited, "too many commands wait for their outcome"));
-        }
-        record.origin = Some(Origin { node: self.hub.config.id.to_string(), session: session.id, id });
-        let submitted = self.hub.dependencies.link.submit(record).await;
-        if submitted.is_err() {
-            session.end_command();
-        }
-        submitted
     }
 
     pub(super) async fn history(&self, session: &Arc<Attached>, history: History) -> Result<(), Error> {
@@ -98,7 +109,7 @@ impl Session {
 
     pub(super) async fn mark(&self, session: &Arc<Attached>, mark: Mark) -> Result<(), Error> {
         let record = stonechat_commands::mark(&self.hub.views, &session.tenant, &session.user, &mark).await?;
-        self.submit(session, mark.id, record).await
+        submit(&self.hub, session, mark.id, record).await
     }
 
     pub(super) async fn typing(&self, session: &Arc<Attached>, typing: Typing) -> Result<(), Error> {

@@ -2,12 +2,11 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use prost::Message as _;
-use sha2::{Digest, Sha256};
 use stonechat_errors::Error;
 use stonechat_model::{ClientId, ConversationId, LogId, LogKey, Position, TenantId, UserId};
 use stonechat_proto::{
-    internal::v1::{CommandRecord, EraseUser, HeadRow, Imported, Origin, UserAction, command_record, user_action},
+    content_hash,
+    internal::v1::{CommandRecord, EraseUser, HeadRow, Imported, Origin, command_record, user_action},
     v1::action,
 };
 
@@ -20,7 +19,7 @@ pub struct Command {
     pub sender: Option<UserId>,
     /// Its client id.
     pub client_id: Option<ClientId>,
-    /// The first eight bytes of the SHA-256 of what was asked.
+    /// The first eight bytes of the SHA-256 of what is wanted, as its sender asked for it.
     pub content_hash: u64,
     /// Set where it is a part of an imported history.
     pub imported: Option<Imported>,
@@ -86,13 +85,13 @@ impl Command {
         };
         let (content_hash, body) = match body {
             Some(command_record::Body::Action(action)) if is_conversation => {
-                (hash(&action.encode_to_vec()), action.kind.map(Body::Conversation))
+                (content_hash(&action), action.kind.map(Body::Conversation))
             }
             Some(command_record::Body::UserAction(action)) if !is_conversation => {
-                (user_hash(&action), action.kind.map(Body::User))
+                (content_hash(&action), action.kind.map(Body::User))
             }
             Some(command_record::Body::EraseUser(erase)) if is_conversation => {
-                (hash(&erase.encode_to_vec()), Some(Body::Erase(erase)))
+                (content_hash(&erase), Some(Body::Erase(erase)))
             }
             _ => return Err(Error::invalid("command does not fit its log")),
         };
@@ -149,15 +148,6 @@ impl Facts {
             version > position.get() || (version == position.get() && !matches!(need, Need::Seen(..)))
         })
     }
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let digest = Sha256::digest(bytes);
-    u64::from_be_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
-}
-
-fn user_hash(action: &UserAction) -> u64 {
-    hash(&action.encode_to_vec())
 }
 
 /// The users an action is about, each once.

@@ -18,7 +18,7 @@ use stonechat_rpc::{
     remote::{LinkServer, PresenceServer, RouterLinks, Sharing, StorageServer},
 };
 use stonechat_telemetry::Metrics;
-use stonechat_webhooks::Sender;
+use stonechat_webhooks::{Sender, hook::Hooks};
 use stonechat_webhooks_service::WebhooksConfig;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,8 @@ struct Nodes {
     front: Option<Arc<dyn RouterLink>>,
     /// Sends to servers that tenants name.
     sender: Sender,
+    /// Asks the hooks that messages pass.
+    hooks: Arc<Hooks>,
 }
 
 /// A node's way to routers.
@@ -112,7 +114,8 @@ impl Starting<'_> {
         let meter = Arc::new(Meter::new(Arc::clone(&self.backends.rows), &self.backends.start));
         let gate = self.gate(&verifier, &meter);
         let sender = super::outbound::sender(self.config);
-        let nodes = Nodes { inboxes, verifier, gate, meter, front, sender };
+        let hooks = Arc::new(Hooks::new(Arc::clone(&self.backends.rows), sender.outbound().clone()));
+        let nodes = Nodes { inboxes, verifier, gate, meter, front, sender, hooks };
         let mut tasks = vec![tokio::spawn(flush_usage(Arc::clone(&nodes.meter), self.end.clone()))];
         let (goodbye, closing) = (CancellationToken::new(), CancellationToken::new());
         let internal = self.internal(&nodes, &goodbye, &closing);
@@ -279,6 +282,7 @@ impl Starting<'_> {
                 Arc::clone(&nodes.meter),
                 self.config.quotas.gateway_processes,
             )),
+            hooks: Arc::clone(&nodes.hooks),
             inboxes: Arc::clone(&nodes.inboxes),
         };
         let gateway = Gateway::new(gateway_config, dependencies);
@@ -330,6 +334,7 @@ impl Starting<'_> {
             gate: Arc::clone(&nodes.gate),
             sender: nodes.sender.clone(),
             drain: self.drain.clone(),
+            hooks: Arc::clone(&nodes.hooks),
         };
         let (app, jobs) = stonechat_api::router(api_config, dependencies, &super::operations::others());
         tokio::spawn(jobs.run(self.end.clone()));

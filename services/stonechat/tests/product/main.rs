@@ -9,6 +9,7 @@ mod data;
 mod documents;
 mod eviction;
 mod files;
+mod hooks;
 mod hostile;
 mod hostile_files;
 mod idempotency;

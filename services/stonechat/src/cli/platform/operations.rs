@@ -11,6 +11,7 @@ const NAMED: &[(&str, &str, &str)] = &[
     ("revoke_tokens", "token", "revoke"),
     ("replay_event", "webhook", "replay-event"),
     ("replay_events", "webhook", "replay-events"),
+    ("rotate_send_hook_secret", "send-hook", "rotate-secret"),
 ];
 
 /// How deep references of schemas are followed.
