@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use stonechat_errors::Error;
 use stonechat_model::{FileId, TenantId, TimeUs, UserId, limits, now_us};
-use stonechat_proto::internal::v1::{CounterRow, FileRow, FileState, TenantRow, UploadRow, UploadState};
+use stonechat_proto::internal::v1::{CounterRow, FileRow, FileState, FileTenantRow, TenantRow, UploadRow, UploadState};
 use stonechat_rows::{Key, KeyPart, Rows, Table, tables};
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,10 @@ pub async fn delete_file(rows: &Arc<dyn Rows>, tenant: &TenantId, id: &FileId) -
 /// The rows do not answer.
 pub async fn forget_tenant(rows: &Arc<dyn Rows>, tenant: &TenantId) -> Result<(), Error> {
     let records = Records { rows: Arc::clone(rows) };
+    // Written with a tenant's first upload.
+    if records.read::<FileTenantRow>(tables::file_tenant(tenant)).await?.is_none() {
+        return Ok(());
+    }
     records.remember(tenant, &Due::Tenant, now_us()).await
 }
 

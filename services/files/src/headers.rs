@@ -1,12 +1,38 @@
 //! Headers, read and written.
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use stonechat_model::TimeUs;
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue, header},
+};
+use futures::StreamExt as _;
+use stonechat_model::{TimeUs, limits};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 /// IMF-fixdate (RFC 9110, section 5.6.7).
 const HTTP_DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+
+/// How much of a refused body is read and dropped, and for how long.
+const DROPPED_BYTES: u64 = 2 * limits::FILE_ONE_SHOT_BYTES;
+const DROPPED_FOR: Duration = Duration::from_secs(5);
+
+/// Reads and drops the body of a request that is refused: a connection that is closed while the peer still sends is
+/// reset, and the peer never sees why.
+pub(crate) async fn drop_body(body: Body) {
+    let dropping = async {
+        let (mut body, mut dropped) = (body.into_data_stream(), 0);
+        while let Some(Ok(bytes)) = body.next().await {
+            dropped += bytes.len() as u64;
+            if dropped > DROPPED_BYTES {
+                break;
+            }
+        }
+    };
+    // Whoever sends more, or slowly, is cut off.
+    let _ = tokio::time::timeout(DROPPED_FOR, dropping).await;
+}
 
 /// A header's text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

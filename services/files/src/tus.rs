@@ -18,7 +18,7 @@ use stonechat_model::FileId;
 use crate::{
     Shared,
     callers::{Admitted, TAKING, admit},
-    headers::{content_length, http_date, number, set, text},
+    headers::{content_length, drop_body, http_date, number, set, text},
     upload::finish,
 };
 
@@ -118,7 +118,7 @@ pub(crate) async fn patch(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    with_version(go_on(&shared, &file, &headers, body).await)
+    with_version(take(&shared, &file, &headers, body).await)
 }
 
 /// `DELETE /v1/uploads/{file}`: ends an upload.
@@ -139,7 +139,7 @@ pub(crate) async fn overridden(
 ) -> Response {
     let method = text(&headers, "x-http-method-override").unwrap_or_default();
     with_version(match Method::from_bytes(method.as_bytes()) {
-        Ok(Method::PATCH) => go_on(&shared, &file, &headers, body).await,
+        Ok(Method::PATCH) => take(&shared, &file, &headers, body).await,
         Ok(Method::DELETE) => end(&shared, &file, &headers).await,
         Ok(Method::HEAD) => tell(&shared, &file, &headers).await,
         _ => Err(Refused::with(StatusCode::METHOD_NOT_ALLOWED, Error::invalid("this path does not take this method"))),
@@ -255,7 +255,17 @@ async fn tell(shared: &Arc<Shared>, file: &str, headers: &HeaderMap) -> Answered
     Ok(response)
 }
 
-async fn go_on(shared: &Arc<Shared>, file: &str, headers: &HeaderMap, body: Body) -> Answered {
+/// Takes more bytes; of a request that is refused they are dropped, so that its client reads why.
+async fn take(shared: &Arc<Shared>, file: &str, headers: &HeaderMap, body: Body) -> Answered {
+    let mut body = Some(body);
+    let answered = go_on(shared, file, headers, &mut body).await;
+    if let Some(body) = body {
+        drop_body(body).await;
+    }
+    answered
+}
+
+async fn go_on(shared: &Arc<Shared>, file: &str, headers: &HeaderMap, body: &mut Option<Body>) -> Answered {
     check_version(headers)?;
     let admitted = admit(shared, &TAKING, headers).await?;
     if text(headers, header::CONTENT_TYPE.as_str()) != Some(OFFSET_TYPE) {
@@ -276,6 +286,7 @@ async fn go_on(shared: &Arc<Shared>, file: &str, headers: &HeaderMap, body: Body
         return Err(Error::new(Code::TooLarge, "more bytes than the upload has").into());
     }
     if upload.is_open() {
+        let body = body.take().unwrap_or_default();
         upload = shared.files.append(upload, body.into_data_stream(), sum).await?;
     }
     if upload.is_to_be_finished() {

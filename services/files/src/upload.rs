@@ -16,7 +16,7 @@ use stonechat_model::limits;
 use crate::{
     Shared,
     callers::{TAKING, admit},
-    headers::{content_length, text},
+    headers::{content_length, drop_body, text},
     service::to_file,
 };
 
@@ -36,10 +36,20 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    take(&shared, named, &headers, body).await.unwrap_or_else(IntoResponse::into_response)
+    let mut body = Some(body);
+    let answered = take(&shared, named, &headers, &mut body).await.unwrap_or_else(IntoResponse::into_response);
+    if let Some(body) = body {
+        drop_body(body).await;
+    }
+    answered
 }
 
-async fn take(shared: &Arc<Shared>, named: Named, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
+async fn take(
+    shared: &Arc<Shared>,
+    named: Named,
+    headers: &HeaderMap,
+    body: &mut Option<Body>,
+) -> Result<Response, Error> {
     let admitted = admit(shared, &TAKING, headers).await?;
     let owner = admitted.owner(&named.owner)?;
     let Some(size_bytes) = content_length(headers) else {
@@ -65,6 +75,7 @@ async fn take(shared: &Arc<Shared>, named: Named, headers: &HeaderMap, body: Bod
     let upload = shared.files.create(&admitted.tenant, admitted.quota, new).await?;
     let id = upload.id.clone();
     let done = if upload.is_open() {
+        let body = body.take().unwrap_or_default();
         match shared.files.append(upload.clone(), body.into_data_stream(), None).await {
             Ok(upload) if upload.is_open() => Err(Error::invalid("body is shorter than Content-Length")),
             Ok(_) => Ok(()),
