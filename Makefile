@@ -148,10 +148,12 @@ backends: ## Fetch the real servers that the cluster's tests start; what apt lac
 	tests/backends/fetch.sh "$(STONECHAT_BACKENDS)"
 
 .PHONY: test-backends
-test-backends: backends ## The suites of the seams on real servers: Kafka, Cassandra, Redis
+test-backends: backends ## The suites of the seams on real servers: Kafka, Cassandra, Redis, S3, clamd
 	cargo test $(CARGO_FLAGS) --package stonechat-backends
 	cargo test $(CARGO_FLAGS) --package stonechat-presence --features cluster --test redis
 	cargo test $(CARGO_FLAGS) --package stonechat-rows --features cluster --test cql
+	cargo test $(CARGO_FLAGS) --package stonechat-blobs --features s3
+	cargo test $(CARGO_FLAGS) --package stonechat-scan -- --include-ignored
 	cargo test $(CARGO_FLAGS) --package stonechat-log --features cluster --test kafka
 	cargo test $(CARGO_FLAGS) --package stonechat-cluster-tests --features cluster
 

@@ -52,6 +52,18 @@ fi
 if ! command -v redis-server >/dev/null 2>&1; then
     need redis-server redis-server
 fi
+if ! command -v clamd >/dev/null 2>&1; then
+    need clamd clamav-daemon
+fi
+s3s=$(sed -n 's|^const S3S_FS: &str = "s3s-fs-\(.*\)";$|\1|p' src/s3.rs)
+if [ -d "$folder/s3s-fs-$s3s" ]; then
+    echo "backends: s3s-fs $s3s is there"
+else
+    echo "backends: building s3s-fs $s3s into $folder/s3s-fs-$s3s"
+    rm -rf "$folder/s3s-fs.part"
+    cargo install --quiet --locked --features binary --root "$folder/s3s-fs.part" "s3s-fs@$s3s"
+    mv "$folder/s3s-fs.part" "$folder/s3s-fs-$s3s"
+fi
 for pom in */pom.xml; do
     jars "$(dirname "$pom")"
 done

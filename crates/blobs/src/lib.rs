@@ -4,17 +4,25 @@
 //! pieces of its own, memory stays bounded, and nothing is ever concatenated. [`Sealer`] encrypts a piece so that ranges
 //! of it can be read alone and every change of it is noticed. [`Store`] joins both and is what services use.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod direct;
 mod error;
 mod folder;
 mod key;
 mod open;
+#[cfg(feature = "s3")]
+mod s3;
 mod seal;
 mod store;
 
+pub use direct::{Direct, Link, Pieces};
 pub use error::BlobError;
 pub use folder::FolderBlobs;
 pub use key::BlobKey;
-pub use open::{MasterKeySource, StoreConfig, open};
+pub use open::{BlobsConfig, MasterKeySource, StoreConfig, open};
+#[cfg(feature = "s3")]
+pub use s3::{S3Blobs, S3Config};
 pub use seal::{MasterKeys, Sealer};
 pub use store::Store;
 
@@ -55,4 +63,9 @@ pub trait Blobs: Send + Sync {
 
     /// Deletes every blob of a tenant. Nothing is written for it any more.
     async fn delete_tenant(&self, tenant: &TenantId) -> Result<(), BlobError>;
+
+    /// What clients may reach themselves; `None` where they cannot reach the store.
+    fn direct(&self) -> Option<&dyn Direct> {
+        None
+    }
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use stonechat_rows::Rows;
 
-use crate::{BlobError, FolderBlobs, MasterKeys, Sealer, Store};
+use crate::{BlobError, Blobs, FolderBlobs, MasterKeys, Sealer, Store};
 
 /// Where master keys come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,11 +15,21 @@ pub enum MasterKeySource {
     Made(PathBuf),
 }
 
+/// What keeps the blobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobsConfig {
+    /// A folder.
+    Folder(PathBuf),
+    /// S3 and what speaks like it.
+    #[cfg(feature = "s3")]
+    S3(crate::S3Config),
+}
+
 /// A store: what keeps the blobs, and where the master keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// The folder of the blobs.
-    pub folder: PathBuf,
+    /// What keeps the blobs.
+    pub blobs: BlobsConfig,
     /// The master keys.
     pub master_keys: MasterKeySource,
 }
@@ -33,6 +43,10 @@ pub async fn open(config: StoreConfig, rows: Arc<dyn Rows>) -> Result<Arc<Store>
         MasterKeySource::File(path) => MasterKeys::load(path)?,
         MasterKeySource::Made(path) => MasterKeys::load_or_make(path)?,
     };
-    let blobs = FolderBlobs::open(&config.folder).await?;
-    Ok(Arc::new(Store::new(Arc::new(blobs), Sealer::new(rows, masters))))
+    let blobs: Arc<dyn Blobs> = match &config.blobs {
+        BlobsConfig::Folder(path) => Arc::new(FolderBlobs::open(path).await?),
+        #[cfg(feature = "s3")]
+        BlobsConfig::S3(config) => Arc::new(crate::S3Blobs::new(config)?),
+    };
+    Ok(Arc::new(Store::new(blobs, Sealer::new(rows, masters))))
 }

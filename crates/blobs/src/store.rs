@@ -9,7 +9,7 @@ use stonechat_model::{TenantId, limits};
 use tokio::sync::Semaphore;
 
 use crate::{
-    BlobError, BlobKey, Blobs, Found, Sealer,
+    BlobError, BlobKey, Blobs, Direct, Found, Link, Pieces, Sealer,
     seal::{Header, Layout},
 };
 use recent::Recent;
@@ -115,6 +115,41 @@ impl Store {
     pub async fn delete_tenant(&self, tenant: &TenantId) -> Result<(), BlobError> {
         self.sealer.delete_keys(tenant).await?;
         self.blobs.delete_tenant(tenant).await
+    }
+
+    /// Whether clients can fetch from the store itself.
+    pub fn has_direct(&self) -> bool {
+        self.blobs.direct().is_some()
+    }
+
+    /// Writes the pieces of a file as one object **that is not sealed**, for tenants that allow direct downloads; gives
+    /// its length in bytes. The name is apart from those of pieces. Memory is bounded; when a piece cannot be had, nothing
+    /// is written.
+    ///
+    /// # Errors
+    /// [`BlobError::Unsupported`] in a folder; [`BlobError::InvalidName`], [`BlobError::Unavailable`].
+    pub async fn compose(&self, tenant: &TenantId, name: &str, pieces: Pieces<'_>) -> Result<u64, BlobError> {
+        self.direct()?.compose(&BlobKey::new(tenant, name)?, pieces).await
+    }
+
+    /// A link with which anybody fetches a composed object until it expires.
+    ///
+    /// # Errors
+    /// [`BlobError::Unsupported`] in a folder; [`BlobError::InvalidName`].
+    pub async fn presign_get(&self, tenant: &TenantId, name: &str, link: &Link) -> Result<String, BlobError> {
+        self.direct()?.presign_get(&BlobKey::new(tenant, name)?, link).await
+    }
+
+    /// Deletes a composed object. That there is none is no error.
+    ///
+    /// # Errors
+    /// [`BlobError::Unsupported`] in a folder; [`BlobError::InvalidName`], [`BlobError::Unavailable`].
+    pub async fn delete_direct(&self, tenant: &TenantId, name: &str) -> Result<(), BlobError> {
+        self.direct()?.delete(&BlobKey::new(tenant, name)?).await
+    }
+
+    fn direct(&self) -> Result<&dyn Direct, BlobError> {
+        self.blobs.direct().ok_or(BlobError::Unsupported("be reached by clients"))
     }
 
     /// What seals, for the rotation of keys.

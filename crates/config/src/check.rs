@@ -45,6 +45,13 @@ pub fn url_or_empty(value: &String) -> Result<(), String> {
     Err(format!("must be http://, a host and a port, is {value:?}"))
 }
 
+pub fn origin_or_empty(value: &String) -> Result<(), String> {
+    if value.is_empty() || is_origin(value.trim_end_matches('/')) {
+        return Ok(());
+    }
+    Err(format!("must be http:// or https://, a host and a port, is {value:?}"))
+}
+
 #[expect(clippy::ptr_arg, reason = "the type of the key")]
 pub fn origins(value: &Vec<String>) -> Result<(), String> {
     match value.iter().find(|origin| *origin != "*" && !is_origin(origin)) {

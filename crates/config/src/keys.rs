@@ -74,6 +74,16 @@ pub enum PresenceBackend {
     Redis,
 }
 
+/// What keeps the bytes of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilesStore {
+    /// A folder.
+    Folder,
+    /// S3 and what speaks like it.
+    S3,
+}
+
 /// How consumer groups of Kafka share partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -329,10 +339,37 @@ config! {
     }
     /// Files: uploads and downloads.
     files: Files {
+        /// What keeps their bytes: `folder`, or `s3` where several processes share them.
+        store: FilesStore = FilesStore::Folder, "folder or s3", check::any;
+        /// The folder of their bytes; empty: `files` in the folder of the data.
+        folder: PathBuf = PathBuf::new(), "path", check::any;
+        /// The file with the master keys of what is stored: on each line one as 64 hexadecimal digits, the present one
+        /// first, older ones after it. Empty: `master.keys` in the folder of the data, made at the first start, where this
+        /// process keeps the rows too; otherwise it must be named.
+        master_key_file: PathBuf = PathBuf::new(), "path", check::any;
         /// The largest file.
         max_bytes: u64 = limits::FILE_BYTES, "bytes", |v| check::between(*v, 1, limits::FILE_BYTES);
         /// How long a file is kept that no message refers to.
         unreferenced_h: u64 = limits::FILE_UNREFERENCED_TTL_S / 3_600, "hours", |v| check::between(*v, 1, 8_760);
+    }
+    /// S3 and what speaks like it, where it keeps the bytes of files.
+    s3: S3 {
+        /// The store, such as `https://s3.example:9000`; empty: AWS's of the region.
+        endpoint: String = String::new(), "URL", check::origin_or_empty;
+        /// The bucket, which must be there.
+        bucket: String = String::new(), "text", check::any;
+        /// The region.
+        region: String = String::new(), "text", check::any;
+        /// The id of the access key. It has no default.
+        access_key: String = String::new(), "text", check::any;
+        /// The access key's secret. It has no default.
+        secret_key: Secret = Secret::default(), "text", check::any;
+        /// Whether `http://` will do beyond this machine.
+        allow_http: bool = false, "true or false", check::any;
+        /// How long a request may take.
+        timeout_ms: u64 = 30_000, "milliseconds", |v| check::between(*v, 100, 600_000);
+        /// How often a request is tried again.
+        retries: usize = 3, "times", |v| check::between(*v, 0, 20);
     }
     /// What tenants may use, where several processes share it: each enforces its part.
     quotas: Quotas {

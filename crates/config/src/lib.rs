@@ -21,7 +21,7 @@ mod secret;
 pub use docs::{defaults, docs, limits_docs};
 pub use error::{ConfigError, Problem};
 pub use keys::{
-    Api, Cluster, Config, Cql, Gateway, Kafka, KafkaProtocol, Key, Log, LogBackend, LogFormat, Presence,
-    PresenceBackend, Redis, RedisTopology, Rows, RowsBackend, Server, Telemetry,
+    Api, Cluster, Config, Cql, Files, FilesStore, Gateway, Kafka, KafkaProtocol, Key, Log, LogBackend, LogFormat,
+    Presence, PresenceBackend, Redis, RedisTopology, Rows, RowsBackend, S3, Server, Telemetry,
 };
 pub use secret::Secret;

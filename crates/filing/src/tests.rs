@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
-use stonechat_blobs::{MasterKeySource, StoreConfig};
+use stonechat_blobs::{BlobsConfig, MasterKeySource, StoreConfig};
 use stonechat_model::{ConversationId, FileId, TenantId, UserId, now_us};
 use stonechat_proto::internal::v1::{FileRefRow, FileRow, FileState, UploadRow, UploadState};
 use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Put, Rows, tables};
@@ -38,7 +38,7 @@ impl World {
     /// A process of its own on the same rows and blobs.
     async fn open(folder: &TempDir, rows: &Arc<dyn Rows>) -> Files {
         let (folder, master) = (folder.path().join("blobs"), folder.path().join("master.key"));
-        let config = StoreConfig { folder, master_keys: MasterKeySource::Made(master) };
+        let config = StoreConfig { blobs: BlobsConfig::Folder(folder), master_keys: MasterKeySource::Made(master) };
         let store = stonechat_blobs::open(config, Arc::clone(rows)).await.unwrap();
         let config = FilesConfig { max_bytes: 1 << 32, unreferenced_s: 3_600 };
         Files::new(config, FilesDependencies { rows: Arc::clone(rows), store })

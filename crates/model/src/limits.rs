@@ -79,6 +79,7 @@ limits! {
     UPLOADS_AT_ONCE: usize = 64, "requests", "Requests of one process that take a file's bytes at once, each with a piece in memory; more are refused as unavailable.";
     DOWNLOADS_AT_ONCE: usize = 1_024, "requests", "Requests of one process that give a file's bytes at once; more are refused as unavailable.";
     DOWNLOAD_STEP_BYTES: usize = 262_144, "bytes", "What a download reads at once; two of them are in memory.";
+    SCANS_AT_ONCE: usize = 4, "files", "Files that a process has scanned at once; more wait.";
     NAME_BYTES: usize = 256, "bytes", "A conversation's or a user's name.";
     AVATAR_BYTES: usize = 1_024, "bytes", "A reference to a picture.";
     ANNOUNCEMENT_BYTES: usize = 4_096, "bytes", "A conversation's announcement.";

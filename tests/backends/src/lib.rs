@@ -4,7 +4,9 @@
 //! or its process ends, however that happens.
 
 pub mod cassandra;
+pub mod clamd;
 pub mod kafka;
 pub mod proxy;
 pub mod redis;
+pub mod s3;
 pub mod server;

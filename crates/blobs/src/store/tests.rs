@@ -4,7 +4,7 @@ use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Rows, tables};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{MasterKeySource, StoreConfig, open};
+use crate::{BlobsConfig, MasterKeySource, StoreConfig, open};
 
 struct Place {
     folder: TempDir,
@@ -25,7 +25,8 @@ impl Place {
 
     async fn open_at(&self, folder: &Path) -> Arc<Store> {
         let master_keys = MasterKeySource::Made(self.keys());
-        open(StoreConfig { folder: folder.to_owned(), master_keys }, Arc::clone(&self.rows)).await.unwrap()
+        let blobs = BlobsConfig::Folder(folder.to_owned());
+        open(StoreConfig { blobs, master_keys }, Arc::clone(&self.rows)).await.unwrap()
     }
 
     async fn open(&self) -> Arc<Store> {
@@ -165,4 +166,13 @@ async fn first_pieces_at_the_same_time_make_one_key() {
     for number in 0..12 {
         assert_eq!(stores[0].read(&acme, &format!("a{number}"), 0..1).await.unwrap(), "x");
     }
+}
+
+#[tokio::test]
+async fn a_folder_has_no_links_of_its_own() {
+    let place = Place::new();
+    let store = place.open().await;
+    assert!(!store.has_direct());
+    let composed = store.compose(&tenant("acme"), "a1", Box::pin(futures::stream::empty())).await;
+    assert!(matches!(composed, Err(BlobError::Unsupported(_))), "{composed:?}");
 }

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stonechat_blobs::{MasterKeySource, Store, StoreConfig};
-use stonechat_config::{Config, LogBackend, PresenceBackend, RowsBackend};
+use stonechat_blobs::{BlobsConfig, MasterKeySource, Store, StoreConfig};
+use stonechat_config::{Config, FilesStore, LogBackend, PresenceBackend, RowsBackend};
 use stonechat_lifecycle::Health;
 use stonechat_log::{CommandLog, EmbeddedCommandLog, EmbeddedEventStream, EventStream, next_generation};
 use stonechat_model::now_us;
@@ -104,10 +104,17 @@ impl Opening<'_> {
 
     /// The bytes of files.
     async fn store(&self, rows: &Arc<dyn Rows>) -> Result<Arc<Store>, RunError> {
-        let data = &self.config.server.data;
-        let master_keys = MasterKeySource::Made(data.join("master.keys"));
-        let config = StoreConfig { folder: data.join("files"), master_keys };
-        let opened = stonechat_blobs::open(config, Arc::clone(rows)).await;
+        let (data, files) = (&self.config.server.data, &self.config.files);
+        let master_keys = match files.master_key_file.as_os_str().is_empty() {
+            true => MasterKeySource::Made(data.join("master.keys")),
+            false => MasterKeySource::File(files.master_key_file.clone()),
+        };
+        let blobs = match files.store {
+            FilesStore::Folder if files.folder.as_os_str().is_empty() => BlobsConfig::Folder(data.join("files")),
+            FilesStore::Folder => BlobsConfig::Folder(files.folder.clone()),
+            FilesStore::S3 => s3_blobs(self.config)?,
+        };
+        let opened = stonechat_blobs::open(StoreConfig { blobs, master_keys }, Arc::clone(rows)).await;
         opened.map_err(|error| RunError::Refused(error.to_string()))
     }
 
@@ -153,6 +160,17 @@ pub async fn open_rows(config: &Config) -> Result<Arc<dyn Rows>, RunError> {
         }
         RowsBackend::Cql => cql_rows(config).await,
     }
+}
+
+#[cfg(feature = "cluster")]
+#[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
+fn s3_blobs(config: &Config) -> Result<BlobsConfig, RunError> {
+    Ok(BlobsConfig::S3(super::settings::s3(config)))
+}
+
+#[cfg(not(feature = "cluster"))]
+fn s3_blobs(_: &Config) -> Result<BlobsConfig, RunError> {
+    Err(missing("files.store: s3"))
 }
 
 #[cfg(feature = "cluster")]

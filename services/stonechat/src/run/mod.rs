@@ -208,6 +208,12 @@ fn check_roles(config: &Config, roles: &Roles) -> Result<(), RunError> {
             "presence.backend: memory is kept by one process, and cluster.presence names several; they need redis",
         );
     }
+    let has_own_rows = roles.has(Role::Storage) && config.rows.backend == RowsBackend::Embedded;
+    if roles.has(Role::Files) && !has_own_rows && config.files.master_key_file.as_os_str().is_empty() {
+        return refused(
+            "files.master_key_file: files whose keys are in rows of other processes need a file they share",
+        );
+    }
     let needs_presence = !roles.has(Role::Presence) && !roles.are_among(&[Role::Storage, Role::Webhooks, Role::Files]);
     if needs_presence && cluster.presence.is_empty() {
         return refused("cluster.presence: a process without presence needs the addresses of those with it");
