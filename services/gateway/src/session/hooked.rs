@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use stonechat_commands::CommandRequest;
 use stonechat_errors::{Code, Error};
 use stonechat_model::limits;
-use stonechat_proto::internal::v1::CommandRecord;
 use stonechat_webhooks::hook::{Hook, Hooks, Passed};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{Instrument as _, Span};
