@@ -90,6 +90,8 @@ pub const LEFT_OUT: &[&str] = &[
     "Webhook.secret",
     "Webhook.public_key",
     "Webhook.disabled_reason",
+    "SendHook.secret",
+    "SendHook.public_key",
     "Delivery.conversation",
     "Delivery.seq",
     "Delivery.error",
