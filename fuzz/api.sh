@@ -55,8 +55,8 @@ fuzz() {
     sed -n '/SUMMARY/,$p' "$work/$who"
 }
 
-# Bodies of lines of JSON cannot be made from a schema.
-fuzz server "$(started '["server_key"]')" --exclude-operation-id-regex '^(Disable|Rotate|Delete|Erase|Import|PullEvents)'
+# Bodies of lines of JSON, and of an upload's bytes, cannot be made from a schema; events that are pulled never end.
+fuzz server "$(started '["server_key"]')" --exclude-operation-id-regex '^(Disable|Rotate|Delete|Erase|Import|PullEvents|ContinueUpload)'
 fuzz operator "$operator" --include-tag Tenant --include-tag Audit \
     --exclude-operation-id-regex '^(Disable|Rotate|Suspend|Delete|SetQuotas|PullEvents)'
 fuzz user "$(started '["users"][0]["token"]')" --include-tag User --include-tag Conversation --include-tag Member \
