@@ -122,7 +122,7 @@ pub static FILE_TENANTS: Table = table("file_tenants", &[text("tenant")], &[]);
 pub static FILE_DUES: Table = expiring("file_dues", &[number("hour")], &[number("due"), text("tenant"), text("what")]);
 
 /// The keys that a tenant's files are sealed with, wrapped. Value: `FileKeyRow`; by compare-and-set.
-pub static FILE_KEYS: Table = table("file_keys", &[text("tenant")], &[number("version")]);
+pub static FILE_KEYS: Table = table("file_keys", &[text("tenant")], &[number("key")]);
 
 /// Every table.
 pub static ALL: &[&Table] = &[

@@ -109,3 +109,21 @@ pub fn file_keys(tenant: &TenantId, limit: usize) -> Range {
     let partition = vec![tenant.shared().into()];
     Range { table: &FILE_KEYS, partition, from: None, until: None, reverse: true, limit }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tables;
+
+    #[test]
+    fn no_key_is_named_as_what_every_row_has_beside_it() {
+        for table in tables::ALL {
+            let mut names: Vec<&str> =
+                table.partition.iter().chain(table.clustering).map(|column| column.name).collect();
+            names.extend(["value", "version"]);
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "columns of {}", table.name);
+        }
+    }
+}
