@@ -12,7 +12,7 @@ use crate::{CommandRequest, conversation_id, user_record};
 
 /// A wish for a conversation's log.
 pub(crate) fn to_conversation(request: CommandRequest) -> Result<CommandRecord, Error> {
-    let CommandRequest { tenant, sender, conversation, client_id, action, traceparent, .. } = request;
+    let CommandRequest { tenant, sender, conversation, client_id, action, traceparent, asked_hash, .. } = request;
     let id = match &action.kind {
         Some(action::Kind::Create(create)) => created_id(&conversation, sender.as_ref(), create, client_id)?,
         _ => conversation_id(&conversation)?,
@@ -24,6 +24,7 @@ pub(crate) fn to_conversation(request: CommandRequest) -> Result<CommandRecord, 
         client_id: client_id.to_string(),
         origin: None,
         traceparent,
+        asked_hash,
         body: Some(command_record::Body::Action(action)),
         ..CommandRecord::default()
     })

@@ -21,20 +21,12 @@ const SECOND_US: TimeUs = 1_000_000;
 /// How long a caller waits before it names a file again that is being scanned, in seconds.
 const SCAN_WAIT_S: u64 = 2;
 
-/// On whose behalf files are used.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Reader<'a> {
-    /// The tenant's: every file of its own.
-    Tenant,
-    /// A user's: those that the user uploaded or may read a message with.
-    User(&'a UserId),
-}
-
-/// Fills in the attachments of a command, if it has any: without them nothing is read.
+/// Fills in the attachments of a command, if it has any: without them nothing is read. `user`: on whose behalf files are
+/// used; `None`: the tenant's, who may use all of its own.
 pub(crate) async fn fill(
     views: &Views,
     tenant: &TenantId,
-    reader: Reader<'_>,
+    user: Option<&UserId>,
     record: &mut CommandRecord,
 ) -> Result<(), Error> {
     let Some(command_record::Body::Action(action)) = &mut record.body else { return Ok(()) };
@@ -43,8 +35,11 @@ pub(crate) async fn fill(
         let Attachment { id, name, .. } = std::mem::take(attachment);
         *attachment = Attachment { id, name, ..Attachment::default() };
     }
-    let found = find(views, tenant, reader, content).await?;
-    let asked_hash = stonechat_proto::content_hash(action);
+    let found = find(views, tenant, user, content).await?;
+    if record.asked_hash == 0 {
+        // What is filled in is no part of what was asked.
+        record.asked_hash = stonechat_proto::content_hash(action);
+    }
     match (found, content_of(action)) {
         (Some(files), Some(content)) => {
             for (attachment, (id, row)) in content.attachments.iter_mut().zip(files) {
@@ -54,7 +49,6 @@ pub(crate) async fn fill(
         }
         _ => record.lacks_file = true,
     }
-    record.asked_hash = asked_hash;
     Ok(())
 }
 
@@ -70,7 +64,7 @@ fn content_of(action: &mut Action) -> Option<&mut Message> {
 async fn find(
     views: &Views,
     tenant: &TenantId,
-    reader: Reader<'_>,
+    user: Option<&UserId>,
     content: &Message,
 ) -> Result<Option<Vec<(FileId, FileRow)>>, Error> {
     let ids: Option<Vec<FileId>> = content.attachments.iter().map(|it| FileId::parse(&it.id).ok()).collect();
@@ -78,7 +72,7 @@ async fn find(
     let mut files = Vec::with_capacity(ids.len());
     for (id, stored) in ids.iter().zip(views.files(tenant, &ids).await?) {
         let Some(stored) = stored else { return Ok(None) };
-        if !may_use(views, tenant, reader, id, &stored.row).await? {
+        if !may_use(views, tenant, user, id, &stored.row).await? {
             return Ok(None);
         }
         let Some(row) = hold(views, tenant, id, stored).await? else { return Ok(None) };
@@ -87,29 +81,25 @@ async fn find(
     Ok(Some(files))
 }
 
-/// Whether a file may be named. Of a file that is not ready its owner and the tenant know, and nobody else.
+/// Whether a file may be named.
 async fn may_use(
     views: &Views,
     tenant: &TenantId,
-    reader: Reader<'_>,
+    user: Option<&UserId>,
     id: &FileId,
     row: &FileRow,
 ) -> Result<bool, Error> {
-    let is_own = match reader {
-        Reader::Tenant => true,
-        Reader::User(user) => row.owner == user.as_str(),
-    };
-    match (row.state(), reader) {
-        (FileState::Ready, _) if is_own => Ok(true),
-        (FileState::Ready, Reader::User(user)) => views.may_read_of_file(tenant, user, id).await,
-        (FileState::Scanning, _) if is_own => {
+    if !views.may_have_file(tenant, user, id, row).await? {
+        return Ok(false);
+    }
+    match row.state() {
+        FileState::Ready => Ok(true),
+        FileState::Scanning => {
             let wait = std::time::Duration::from_secs(SCAN_WAIT_S);
             Err(Error::unavailable("a file is being scanned; send the message again").retry_after(wait))
         }
-        (FileState::Infected, _) if is_own => {
-            Err(Error::new(Code::FailedPrecondition, "a scanner found something in a file"))
-        }
-        _ => Ok(false),
+        FileState::Infected => Err(Error::new(Code::FailedPrecondition, "a scanner found something in a file")),
+        FileState::Deleted | FileState::Unspecified => Ok(false),
     }
 }
 

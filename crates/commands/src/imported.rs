@@ -25,7 +25,7 @@ pub async fn imported_event(
     event: Event,
 ) -> Result<CommandRecord, Error> {
     let mut record = command_of(tenant, conversation, event)?;
-    attach::fill(views, tenant, attach::Reader::Tenant, &mut record).await?;
+    attach::fill(views, tenant, None, &mut record).await?;
     Ok(record)
 }
 

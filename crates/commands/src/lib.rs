@@ -28,6 +28,8 @@ pub struct CommandRequest {
     pub sender: Option<UserId>,
     /// Whether the tenant itself asks, in its own name or in a user's: it may use every file of its own.
     pub is_by_tenant: bool,
+    /// The hash of the action as its sender asked for it, where a hook may have changed it since; 0: as it is.
+    pub asked_hash: u64,
     /// The conversation's id as the caller gave it; may be empty for create and for update_profile.
     pub conversation: String,
     /// The client id.
@@ -52,14 +54,10 @@ pub async fn command(views: &Views, request: CommandRequest) -> Result<CommandRe
         | v1::action::Kind::UpdateMembership(_)
         | v1::action::Kind::UpdateProfile(_) => address::to_user_log(views, request).await,
         _ => {
-            let (tenant, is_by_tenant) = (request.tenant.clone(), request.is_by_tenant);
-            let sender = request.sender.clone();
+            let tenant = request.tenant.clone();
+            let reader = request.sender.clone().filter(|_| !request.is_by_tenant);
             let mut record = address::to_conversation(request)?;
-            let reader = match &sender {
-                Some(user) if !is_by_tenant => attach::Reader::User(user),
-                _ => attach::Reader::Tenant,
-            };
-            attach::fill(views, &tenant, reader, &mut record).await?;
+            attach::fill(views, &tenant, reader.as_ref(), &mut record).await?;
             Ok(record)
         }
     }

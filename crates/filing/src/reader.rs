@@ -42,14 +42,7 @@ impl Files {
         if row.state() == FileState::Deleted {
             return Err(unknown());
         }
-        let may = match reader {
-            Reader::Tenant => true,
-            Reader::User(user) if row.owner == user.as_str() => true,
-            // What was not looked at yet, others do not even know of.
-            Reader::User(_) if row.state() != FileState::Ready => false,
-            Reader::User(user) => self.views.may_read_of_file(tenant, user, id).await?,
-        };
-        if may { Ok(row) } else { Err(unknown()) }
+        if self.views.may_have_file(tenant, reader.user(), id, &row).await? { Ok(row) } else { Err(unknown()) }
     }
 }
 

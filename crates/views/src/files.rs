@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use stonechat_errors::Error;
 use stonechat_model::{ConversationId, FileId, TenantId, UserId, limits};
-use stonechat_proto::internal::v1::{FileRefRow, FileRow};
+use stonechat_proto::internal::v1::{FileRefRow, FileRow, FileState};
 use stonechat_rows::{Key, Rows, tables};
 
 use crate::{Views, decode, unavailable};
@@ -39,12 +39,32 @@ impl Views {
         self.get(&keys).await?.into_iter().map(stored).collect()
     }
 
+    /// Whether a user, or with `None` the tenant, may have a file: who owns it, and who may read a message that refers to
+    /// it. Of one that is not ready its owner and the tenant know, and nobody else.
+    ///
+    /// # Errors
+    /// The rows do not answer, or one is corrupt.
+    pub async fn may_have_file(
+        &self,
+        tenant: &TenantId,
+        user: Option<&UserId>,
+        file: &FileId,
+        row: &FileRow,
+    ) -> Result<bool, Error> {
+        match user {
+            None => Ok(true),
+            Some(user) if row.owner == user.as_str() => Ok(true),
+            Some(_) if row.state() != FileState::Ready => Ok(false),
+            Some(user) => self.may_read_of_file(tenant, user, file).await,
+        }
+    }
+
     /// Whether the user may read, now, a message that refers to the file: one of the first
     /// [`limits::FILE_REFS_CHECKED`] of them.
     ///
     /// # Errors
     /// The rows do not answer, or one is corrupt.
-    pub async fn may_read_of_file(&self, tenant: &TenantId, user: &UserId, file: &FileId) -> Result<bool, Error> {
+    async fn may_read_of_file(&self, tenant: &TenantId, user: &UserId, file: &FileId) -> Result<bool, Error> {
         let (mut after, mut checked): (Option<(ConversationId, u64)>, usize) = (None, 0);
         while checked < limits::FILE_REFS_CHECKED {
             let from = after.as_ref().map(|(conversation, seq)| (conversation, *seq));

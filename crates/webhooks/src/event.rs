@@ -103,9 +103,13 @@ pub fn message_id(log: &LogKey, seq: u64) -> String {
     hash.update(log.log.to_text().as_bytes());
     hash.update([0]);
     hash.update(seq.to_be_bytes());
-    let digest = hash.finalize();
-    let mut text = String::from("evt_");
-    for byte in &digest[..16] {
+    id_of("evt_", hash)
+}
+
+/// An id from the first half of a hash.
+pub(crate) fn id_of(prefix: &str, hash: Sha256) -> String {
+    let mut text = prefix.to_owned();
+    for byte in &hash.finalize()[..16] {
         text.push_str(&format!("{byte:02x}"));
     }
     text

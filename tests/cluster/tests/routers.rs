@@ -204,6 +204,7 @@ async fn send(caller: &CommandCaller, views: &Views, number: usize, kind: Kind) 
         tenant,
         sender: Some(UserId::parse(MEMBERS[0]).unwrap()),
         is_by_tenant: false,
+        asked_hash: 0,
         conversation: log.to_string(),
         client_id,
         action: Action { kind: Some(kind) },

@@ -56,6 +56,7 @@ fn judge(world: &World, command: &Command, sender: Option<UserId>, length: usize
         tenant: world.tenant.clone(),
         sender,
         is_by_tenant: false,
+        asked_hash: 0,
         conversation: command.conversation.clone(),
         client_id,
         action,

@@ -117,6 +117,7 @@ impl Api {
             tenant: TenantId::parse(TENANT).ok()?,
             sender: UserId::parse(sender).ok(),
             is_by_tenant: true,
+            asked_hash: 0,
             conversation: conversation.to_owned(),
             client_id: ClientId::parse(client_id).ok()?,
             action,

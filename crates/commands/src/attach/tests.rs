@@ -99,6 +99,7 @@ impl World {
             tenant: self.tenant.clone(),
             sender: Some(user(by.unwrap_or("alice"))),
             is_by_tenant: by.is_none(),
+            asked_hash: 0,
             conversation: "team".to_owned(),
             client_id: ClientId::from_name(b"1"),
             action: Action { kind: Some(kind) },

@@ -39,7 +39,7 @@ use stonechat_proto::{
 use stonechat_rows::{Rows, tables};
 use tokio::sync::Semaphore;
 
-use crate::{feed, headers, send::live_keys};
+use crate::{event, feed, headers, send::live_keys};
 use circuit::Circuit;
 
 /// The type of what a hook gets.
@@ -67,15 +67,6 @@ struct Known {
 /// A hook that a message passes.
 pub struct Hook {
     known: Arc<Known>,
-}
-
-/// A message that passed.
-#[derive(Debug)]
-pub struct Passed {
-    /// What is sent.
-    pub request: CommandRequest,
-    /// The hash of what was asked for, for the command's record.
-    pub asked_hash: u64,
 }
 
 /// Why there is no answer.
@@ -167,16 +158,16 @@ impl Hooks {
         Ok(known)
     }
 
-    /// Has a message pass a hook; gives what is to be sent, or why nothing is.
-    pub async fn pass(&self, hook: &Hook, request: CommandRequest) -> Result<Passed, Error> {
-        let asked_hash = content_hash(&request.action);
+    /// Has a message pass a hook; gives what is to be sent, with the hash of what was asked for, or why nothing is.
+    pub async fn pass(&self, hook: &Hook, mut request: CommandRequest) -> Result<CommandRequest, Error> {
+        request.asked_hash = content_hash(&request.action);
         let kind = request.action.kind.as_ref().ok_or_else(|| Error::invalid("action is missing"))?;
         check_action(kind)?;
         let conversation = ConversationId::parse(&request.conversation)
             .map_err(|error| Error::invalid(format!("conversation: {error}")))?;
-        let Some(row) = &hook.known.row else { return Ok(Passed { request, asked_hash }) };
+        let Some(row) = &hook.known.row else { return Ok(request) };
         if self.is_sent(&request, conversation).await? {
-            return Ok(Passed { request, asked_hash });
+            return Ok(request);
         }
         let (answer, outcome) = match self.ask(&hook.known, row, &request, kind).await {
             Ok(answer) => (Ok(answer), "answered"),
@@ -189,12 +180,9 @@ impl Hooks {
         };
         metrics::counter!("stonechat_hook_messages_total", "outcome" => outcome).increment(1);
         match answer? {
-            Answer::Allow => Ok(Passed { request, asked_hash }),
+            Answer::Allow => Ok(request),
             Answer::Refuse(reason) => Err(Error::denied(reason)),
-            Answer::Change(kind) => {
-                let request = CommandRequest { action: Action { kind: Some(*kind) }, ..request };
-                Ok(Passed { request, asked_hash })
-            }
+            Answer::Change(kind) => Ok(CommandRequest { action: Action { kind: Some(*kind) }, ..request }),
         }
     }
 
@@ -273,8 +261,7 @@ fn message_id(request: &CommandRequest) -> String {
         hash.update(part);
         hash.update([0]);
     }
-    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("hook_{hex}")
+    event::id_of("hook_", hash)
 }
 
 fn body_of(request: &CommandRequest, kind: &action::Kind, now_us: i64) -> Option<Bytes> {

@@ -124,7 +124,6 @@ impl Service {
         kind: action::Kind,
     ) -> Result<Done, Error> {
         let (tenant, sender) = caller.acting(sender)?;
-        let by_server = matches!(caller, Caller::Tenant(_));
         let client_id = match client_id {
             "" => ClientId::generate(),
             text => ClientId::parse(text).map_err(|e| Error::invalid(e.to_string()))?,
@@ -133,25 +132,19 @@ impl Service {
             tenant,
             sender,
             is_by_tenant: matches!(caller, Caller::Tenant(_)),
+            asked_hash: 0,
             conversation: conversation.to_owned(),
             client_id,
             action: Action { kind: Some(kind) },
             traceparent: stonechat_telemetry::traceparent_of(&tracing::Span::current()),
         };
         let is_asked = stonechat_webhooks::hook::is_asked(&request.action);
-        let hook = if is_asked { self.hooks.of(&request.tenant, by_server).await? } else { None };
-        let (request, asked_hash) = match hook {
-            Some(hook) => {
-                let passed = self.hooks.pass(&hook, request).await?;
-                (passed.request, passed.asked_hash)
-            }
-            None => (request, 0),
+        let hook = if is_asked { self.hooks.of(&request.tenant, request.is_by_tenant).await? } else { None };
+        let request = match hook {
+            Some(hook) => self.hooks.pass(&hook, request).await?,
+            None => request,
         };
-        let mut record = stonechat_commands::command(&self.views, request).await?;
-        if asked_hash != 0 {
-            // What files filled in since is no part of what was asked either.
-            record.asked_hash = asked_hash;
-        }
+        let record = stonechat_commands::command(&self.views, request).await?;
         self.submit(record).await
     }
 

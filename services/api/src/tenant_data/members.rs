@@ -68,6 +68,7 @@ impl Members {
                 tenant: self.tenant.clone(),
                 sender: None,
                 is_by_tenant: true,
+                asked_hash: 0,
                 conversation: self.conversation.clone(),
                 client_id: ClientId::generate(),
                 action: Action { kind: Some(action::Kind::AddMembers(add)) },

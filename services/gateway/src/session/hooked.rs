@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use stonechat_commands::CommandRequest;
 use stonechat_errors::{Code, Error};
 use stonechat_model::limits;
-use stonechat_webhooks::hook::{Hook, Hooks, Passed};
+use stonechat_webhooks::hook::{Hook, Hooks};
 use tokio::sync::{Semaphore, oneshot};
 use tracing::{Instrument as _, Span};
 
@@ -70,24 +70,20 @@ impl Hooked {
         Ok(())
     }
 
-    async fn pass(self, hooks: &Hooks) -> Result<Passed, Error> {
+    async fn pass(self, hooks: &Hooks) -> Result<CommandRequest, Error> {
         match &self.hook {
             Some(hook) => hooks.pass(hook, self.request).await,
-            None => Ok(Passed { request: self.request, asked_hash: 0 }),
+            None => Ok(self.request),
         }
     }
 }
 
-async fn go_on(hub: &Hub, session: &Attached, id: u64, passed: Result<Passed, Error>) -> Result<(), Error> {
-    let Passed { request, asked_hash } = passed?;
+async fn go_on(hub: &Hub, session: &Attached, id: u64, passed: Result<CommandRequest, Error>) -> Result<(), Error> {
+    let request = passed?;
     // Who was put out meanwhile says nothing any more.
     if !hub.holds(session.id) {
         return Ok(());
     }
-    let mut record = stonechat_commands::command(&hub.views, request).await?;
-    if asked_hash != 0 {
-        // What files filled in since is no part of what was asked either.
-        record.asked_hash = asked_hash;
-    }
+    let record = stonechat_commands::command(&hub.views, request).await?;
     submit(hub, session, id, record).await
 }

@@ -65,6 +65,7 @@ impl Session {
             tenant: session.tenant.clone(),
             sender: Some(session.user.clone()),
             is_by_tenant: false,
+            asked_hash: 0,
             conversation: command.conversation,
             client_id,
             action: command.action.ok_or_else(|| Error::invalid("action is missing"))?,
