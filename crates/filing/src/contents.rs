@@ -31,12 +31,13 @@ pub(crate) async fn content_id(pieces: &Pieces, tenant: &TenantId, list: &[Uploa
     let size = all.size_bytes();
     let mut whole = Sha256::new();
     whole.update(size.to_be_bytes());
-    let (mut at, mut next) = (0, 0);
+    // The next piece, and where it begins.
+    let (mut at, mut next, mut begins) = (0, 0, 0);
     while at < size {
         let end = (at + CHUNK).min(size);
         // Where the next piece begins here and ends there, its own hash is this one's.
         match list.get(next) {
-            Some(piece) if piece.size_bytes == end - at && !piece.sha256.is_empty() && starts_at(list, next, at) => {
+            Some(piece) if piece.size_bytes == end - at && !piece.sha256.is_empty() && begins == at => {
                 whole.update(&piece.sha256);
             }
             _ => {
@@ -51,19 +52,12 @@ pub(crate) async fn content_id(pieces: &Pieces, tenant: &TenantId, list: &[Uploa
             }
         }
         at = end;
-        while next < list.len() && start_of(list, next) < at {
+        while let Some(piece) = list.get(next).filter(|_| begins < at) {
+            begins += piece.size_bytes;
             next += 1;
         }
     }
     Ok(whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn start_of(list: &[UploadPiece], index: usize) -> u64 {
-    list[..index].iter().map(|piece| piece.size_bytes).sum()
-}
-
-fn starts_at(list: &[UploadPiece], index: usize, at: u64) -> bool {
-    start_of(list, index) == at
 }
 
 impl Contents {

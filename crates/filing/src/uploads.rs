@@ -34,6 +34,21 @@ pub struct NewUpload {
     pub poster: Option<FileId>,
 }
 
+impl NewUpload {
+    /// What is kept of what the client said.
+    fn to_row(&self, now_us: TimeUs) -> UploadRow {
+        UploadRow {
+            owner: self.owner.as_ref().map(ToString::to_string).unwrap_or_default(),
+            name: clean_name(&self.name),
+            metadata: self.metadata.clone(),
+            concat: self.concat.clone(),
+            poster: self.poster.as_ref().map(ToString::to_string).unwrap_or_default(),
+            created_us: now_us,
+            ..UploadRow::default()
+        }
+    }
+}
+
 /// An upload as it was read.
 #[derive(Debug, Clone)]
 pub struct Upload {
@@ -102,26 +117,25 @@ fn complete(is_part: bool) -> UploadState {
 }
 
 impl Files {
+    fn check_size(&self, size_bytes: u64) -> Result<(), Error> {
+        match size_bytes > self.config.max_bytes {
+            true => Err(Error::new(Code::TooLarge, format!("a file has {} bytes at most", self.config.max_bytes))),
+            false => Ok(()),
+        }
+    }
+
     /// Begins an upload. `quota` bounds the bytes of the tenant's files.
     pub async fn create(&self, tenant: &TenantId, quota: u64, new: NewUpload) -> Result<Upload, Error> {
-        if new.size_bytes > self.config.max_bytes {
-            return Err(Error::new(Code::TooLarge, format!("a file has {} bytes at most", self.config.max_bytes)));
-        }
+        self.check_size(new.size_bytes)?;
         let id = FileId::generate();
         let now_us = now_us();
         let is_complete = new.size_bytes == 0;
         let row = UploadRow {
-            owner: new.owner.map(|owner| owner.to_string()).unwrap_or_default(),
-            name: clean_name(&new.name),
             size_bytes: new.size_bytes,
             state: if is_complete { complete(new.is_part) } else { UploadState::Open }.into(),
             is_part: new.is_part,
-            metadata: new.metadata,
-            concat: new.concat,
-            poster: new.poster.map(|poster| poster.to_string()).unwrap_or_default(),
-            created_us: now_us,
             expires_us: now_us + seconds_us(limits::UPLOAD_TTL_S),
-            ..UploadRow::default()
+            ..new.to_row(now_us)
         };
         self.records.remember(tenant, &Due::Upload(id.clone()), now_us + GRACE_US).await?;
         self.counted.take(tenant, &id, new.size_bytes, quota).await?;
@@ -220,23 +234,15 @@ impl Files {
             uploads.push(upload);
         }
         let size_bytes = uploads.iter().map(Upload::size_bytes).sum();
-        if size_bytes > self.config.max_bytes {
-            return Err(Error::new(Code::TooLarge, format!("a file has {} bytes at most", self.config.max_bytes)));
-        }
+        self.check_size(size_bytes)?;
         let (id, now_us) = (FileId::generate(), now_us());
         // Begun before its parts are taken: what becomes of them is said by this row.
         let mut row = UploadRow {
-            owner: new.owner.map(|owner| owner.to_string()).unwrap_or_default(),
-            name: clean_name(&new.name),
             size_bytes,
             state: UploadState::Open.into(),
             parts: parts.iter().map(ToString::to_string).collect(),
-            metadata: new.metadata,
-            concat: new.concat,
-            poster: new.poster.map(|poster| poster.to_string()).unwrap_or_default(),
-            created_us: now_us,
             expires_us: now_us + GRACE_US,
-            ..UploadRow::default()
+            ..new.to_row(now_us)
         };
         self.records.remember(tenant, &Due::Upload(id.clone()), now_us + FINISH_AGAIN_US).await?;
         let key = tables::upload(tenant, &id);

@@ -13,7 +13,7 @@ use stonechat_webhooks::{SigningKey, hook::NewSendHook};
 
 use super::{
     Service,
-    webhooks::{OVERLAP_S, signing_key},
+    webhooks::{OVERLAP_S, shown_once, signing_key},
 };
 
 /// A hook without its secret.
@@ -31,14 +31,6 @@ fn send_hook(row: &SendHookRow) -> SendHook {
     }
 }
 
-/// The one time that a secret is shown. The private half of a pair is never shown.
-fn with_secret(hook: SendHook, key: &SigningKey) -> SendHook {
-    match key {
-        SigningKey::Hmac(_) => SendHook { secret: key.secret_text(), ..hook },
-        SigningKey::Ed25519 { .. } => hook,
-    }
-}
-
 impl Service {
     pub async fn set_send_hook(&self, caller: &Caller, request: SetSendHookRequest) -> Result<SendHook, Error> {
         let SetSendHookRequest { url, timeout_ms, fail_open, server_messages, signature, secret } = request;
@@ -47,7 +39,7 @@ impl Service {
         let rules = self.sender.outbound().rules();
         let (row, is_new) = self.hooks.set(caller.tenant()?, &new, &key, rules).await?;
         let hook = send_hook(&row);
-        Ok(if is_new { with_secret(hook, &key) } else { hook })
+        Ok(if is_new { SendHook { secret: shown_once(&key), ..hook } } else { hook })
     }
 
     pub async fn get_send_hook(&self, caller: &Caller, _: GetSendHookRequest) -> Result<SendHook, Error> {
@@ -74,6 +66,6 @@ impl Service {
         let signature = if signature.is_empty() { present } else { signature };
         let key = signing_key(&signature, &secret)?;
         let row = self.hooks.rotate(tenant, &key, overlap_s.map_or(OVERLAP_S, u64::from)).await?;
-        Ok(with_secret(send_hook(&row), &key))
+        Ok(SendHook { secret: shown_once(&key), ..send_hook(&row) })
     }
 }

@@ -42,11 +42,11 @@ fn webhook(id: &str, row: &WebhookRow) -> Webhook {
     }
 }
 
-/// The one time that a secret is shown. The private half of a pair is never shown.
-fn with_secret(webhook: Webhook, key: &SigningKey) -> Webhook {
+/// What is shown of a key, this one time: a secret; of a pair nothing, whose private half is never shown.
+pub(super) fn shown_once(key: &SigningKey) -> String {
     match key {
-        SigningKey::Hmac(_) => Webhook { secret: key.secret_text(), ..webhook },
-        SigningKey::Ed25519 { .. } => webhook,
+        SigningKey::Hmac(_) => key.secret_text(),
+        SigningKey::Ed25519 { .. } => String::new(),
     }
 }
 
@@ -114,7 +114,7 @@ impl Service {
         let CreateWebhookRequest { url, description, events, .. } = request;
         let new = NewWebhook { url, description, events };
         let (id, row) = self.webhooks.create(tenant, new, &key, self.sender.outbound().rules()).await?;
-        Ok(with_secret(webhook(&id, &row), &key))
+        Ok(Webhook { secret: shown_once(&key), ..webhook(&id, &row) })
     }
 
     pub async fn get_webhook(&self, caller: &Caller, request: GetWebhookRequest) -> Result<Webhook, Error> {
@@ -161,7 +161,7 @@ impl Service {
         let signature = if signature.is_empty() { present } else { signature };
         let key = signing_key(&signature, &secret)?;
         let row = self.webhooks.rotate(tenant, &id, &key, overlap_s.map_or(OVERLAP_S, u64::from)).await?;
-        Ok(with_secret(webhook(&id, &row), &key))
+        Ok(Webhook { secret: shown_once(&key), ..webhook(&id, &row) })
     }
 
     pub async fn enable_webhook(&self, caller: &Caller, request: EnableWebhookRequest) -> Result<Webhook, Error> {

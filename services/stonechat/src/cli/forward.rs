@@ -6,11 +6,6 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, Uri, body::Bytes, header};
-use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stonechat_model::now_us;
@@ -20,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     CliError, output,
     platform::{
-        connection::{Connection, Pulled},
+        connection::{Connection, HttpClient, Pulled, http_client},
         context::{self, Choice},
         request::escaped,
     },
@@ -72,7 +67,7 @@ struct Given<'a> {
 struct Forward {
     to: Uri,
     keys: [SigningKey; 1],
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
     cursor: Option<String>,
 }
 
@@ -88,10 +83,7 @@ pub async fn forward(args: ForwardArgs, to: Uri, url: Option<String>) -> Result<
     };
     output::note(&format!("events of {} go to {to}, signed with {}", context.url, key.secret_text()));
     let connection = Connection::new(&context)?;
-    let builder = hyper_rustls::HttpsConnectorBuilder::new();
-    let builder = builder.with_native_roots().map_err(|e| CliError::Failed(format!("read certificates: {e}")))?;
-    let client = Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build());
-    let mut forward = Forward { to, keys: [key], client, cursor: args.cursor };
+    let mut forward = Forward { to, keys: [key], client: http_client()?, cursor: args.cursor };
     let mut backoff = BACKOFF.0;
     loop {
         let began = Instant::now();

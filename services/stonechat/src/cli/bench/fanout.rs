@@ -56,8 +56,9 @@ struct Shared {
 
 /// Measures.
 pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, CliError> {
-    let mut sender = Connection::open(server, "u0".to_owned()).await?;
-    let conversation = make_channel(&mut sender, args.users()).await?;
+    let mut owner = Connection::open(server, "u0".to_owned()).await?;
+    let conversation = make_channel(&mut owner, args.users()).await?;
+    drop(owner);
     let count = args.users() - 1 - usize::from(args.reader_off);
     let expected = u32::try_from(count).unwrap_or(u32::MAX);
     let flight = || Flight { sent_ns: AtomicU64::new(0), missing: AtomicU32::new(expected) };
@@ -82,6 +83,8 @@ pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, 
     let joined =
         timeout(JOIN_PATIENCE, joined).await.map_err(|_| CliError::Failed("a member did not join".to_owned()))?;
     drop(joined);
+    // Opened now: it would have been silent for too long.
+    let mut sender = Connection::open(server, "u0".to_owned()).await?;
     // Held, and never read.
     let silent = match args.reader_off {
         true => Some(Connection::open(server, format!("u{}", count + 1)).await?),
@@ -103,12 +106,6 @@ pub(super) async fn fanout(args: &BenchArgs, server: &Server) -> Result<Report, 
     };
     drop(silent);
     tasks.abort_all();
-    let mut all = latencies();
-    while let Some(seen) = tasks.join_next().await {
-        if let Ok(seen) = seen {
-            all.add(&seen).map_err(|e| CliError::Failed(format!("add latencies: {e}")))?;
-        }
-    }
     let last = shared.last.lock();
     Ok(Report {
         bench: format!("fanout-{}", args.window),
@@ -185,13 +182,12 @@ async fn send(sender: &mut Connection, conversation: &str, size: usize, shared: 
     CliError::Failed("the run is too long".to_owned())
 }
 
-async fn listen(mut member: Connection, shared: Arc<Shared>) -> Latencies {
-    let seen = latencies();
+async fn listen(mut member: Connection, shared: Arc<Shared>) {
     let mut has_joined = false;
     loop {
         let kind = match timeout(PING_EVERY, member.next()).await {
             Ok(Ok(kind)) => kind,
-            Ok(Err(_)) => return seen,
+            Ok(Err(_)) => return,
             Err(_) => {
                 drop(member.ping().await);
                 continue;

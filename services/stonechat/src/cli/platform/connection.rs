@@ -27,9 +27,19 @@ const ANSWER_BYTES: usize = 64 << 20;
 /// The largest event of a stream, in bytes.
 const EVENT_BYTES: usize = 1 << 20;
 
+/// Speaks HTTP and HTTPS, by the certificates of this machine.
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A client of HTTP and HTTPS.
+pub fn http_client() -> Result<HttpClient, CliError> {
+    let builder = hyper_rustls::HttpsConnectorBuilder::new();
+    let builder = builder.with_native_roots().map_err(|e| CliError::Failed(format!("read certificates: {e}")))?;
+    Ok(Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build()))
+}
+
 /// A server, as a context names it.
 pub struct Connection {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
     base: String,
     key: String,
 }
@@ -134,10 +144,7 @@ impl Connection {
             let problem = format!("{} does not begin with http:// or https://", context.url);
             return Err(ClientError::Url(problem).into());
         }
-        let builder = hyper_rustls::HttpsConnectorBuilder::new();
-        let builder = builder.with_native_roots().map_err(|e| CliError::Failed(format!("read certificates: {e}")))?;
-        let client = Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build());
-        Ok(Self { client, base, key: context.key.clone() })
+        Ok(Self { client: http_client()?, base, key: context.key.clone() })
     }
 
     /// Opens a stream of server-sent events.
