@@ -13,7 +13,7 @@ use stonechat_proto::{
     v1::{Action, Attachment, Message, Thumbnail, action},
 };
 use stonechat_rows::Put;
-use stonechat_views::{StoredFile, Views};
+use stonechat_views::{StoredFile, Views, file_path};
 
 /// How often a row that others change at the same time is read again.
 const ATTEMPTS: usize = 8;
@@ -139,7 +139,7 @@ fn attachment_of(id: &FileId, row: FileRow, name: String) -> Attachment {
     let thumbnails = thumbnails.iter().zip(["small", "large"]).map(|(thumbnail, form)| Thumbnail {
         width: thumbnail.width,
         height: thumbnail.height,
-        url: format!("/v1/files/{id}/thumbnails/{form}"),
+        url: file_path(id, Some(form)),
     });
     Attachment {
         id: id.to_string(),
@@ -153,7 +153,7 @@ fn attachment_of(id: &FileId, row: FileRow, name: String) -> Attachment {
         waveform: waveform.into(),
         animated,
         thumbnails: thumbnails.collect(),
-        url: format!("/v1/files/{id}"),
+        url: file_path(id, None),
     }
 }
 

@@ -94,7 +94,6 @@ impl Files {
     async fn make(&self, upload: &Upload) -> Result<Vec<String>, Error> {
         let Upload { id, tenant, row, .. } = upload;
         let made = self.describe(upload).await?;
-        let state = FileState::Ready;
         let created_us = now_us();
         let expires_us = created_us + seconds_us(self.config.unreferenced_s);
         let mut contents = vec![made.content.clone()];
@@ -104,7 +103,7 @@ impl Files {
             name: row.name.clone(),
             content_type: made.content_type.to_owned(),
             size_bytes: made.size_bytes,
-            state: state.into(),
+            state: FileState::Ready.into(),
             content: made.content,
             description: Some(made.description),
             created_us,
@@ -112,8 +111,7 @@ impl Files {
             counted_bytes: row.size_bytes,
             ..FileRow::default()
         };
-        let look_us = if state == FileState::Scanning { created_us } else { expires_us };
-        self.records.remember(tenant, &Due::File(id.clone()), look_us).await?;
+        self.records.remember(tenant, &Due::File(id.clone()), expires_us).await?;
         if let Ok(owner) = UserId::parse(&row.owner) {
             let version = u64::try_from(row.created_us).unwrap_or(0);
             let key = tables::user_file(tenant, &owner, id);

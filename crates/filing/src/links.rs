@@ -9,6 +9,7 @@ use stonechat_errors::{Code, Error};
 use stonechat_model::{FileId, TenantId, TimeUs, UserId, now_us};
 use stonechat_proto::internal::v1::{TenantRow, UserRow};
 use stonechat_rows::tables;
+use stonechat_views::file_path;
 
 use crate::{Files, Reader};
 
@@ -36,11 +37,12 @@ impl Variant {
 
     /// The path of a file's form.
     pub fn path(self, file: &FileId) -> String {
-        match self {
-            Self::Whole => format!("/v1/files/{file}"),
-            Self::Small => format!("/v1/files/{file}/thumbnails/small"),
-            Self::Large => format!("/v1/files/{file}/thumbnails/large"),
-        }
+        let thumbnail = match self {
+            Self::Whole => None,
+            Self::Small => Some("small"),
+            Self::Large => Some("large"),
+        };
+        file_path(file, thumbnail)
     }
 }
 

@@ -21,6 +21,14 @@ pub struct StoredFile {
     pub version: u64,
 }
 
+/// Where a file is fetched, a path on the server; `thumbnail` names one of its smaller forms.
+pub fn file_path(file: &FileId, thumbnail: Option<&str>) -> String {
+    match thumbnail {
+        None => format!("/v1/files/{file}"),
+        Some(form) => format!("/v1/files/{file}/thumbnails/{form}"),
+    }
+}
+
 impl Views {
     /// The rows that are read.
     pub fn rows(&self) -> &Arc<dyn Rows> {

@@ -8,7 +8,7 @@ mod members;
 mod messages;
 mod unread;
 
-pub use files::StoredFile;
+pub use files::{StoredFile, file_path};
 pub use unread::{Unread, UnreadOf};
 
 use std::sync::Arc;
