@@ -76,7 +76,7 @@ both! {
     concurrent_writers_leave_the_greatest_version,
     concurrent_batches_are_all_written,
     one_of_many_compare_and_sets_wins,
-    counting_up_by_compare_and_set_loses_nothing,
+    appending_by_compare_and_set_loses_nothing,
     a_cancelled_write_is_whole_or_absent,
     what_was_answered_is_read_at_once,
 }
