@@ -1,13 +1,15 @@
 //! The real world: the server as a child process, clients over WebSocket.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    io,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use stonechat_auth::sign_user_token;
+use stonechat_backends::server::free_ports;
 use stonechat_model::{KeyId, UserId, now_us};
 
 use crate::{
@@ -34,8 +36,10 @@ impl RealWorld {
     ///
     /// # Errors
     /// No free port.
-    pub fn new(program: PathBuf, folder: &Path) -> std::io::Result<Self> {
-        let address = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    pub fn new(program: PathBuf, folder: &Path) -> io::Result<Self> {
+        // Not one that the system gives to connections: while the server is dead, somebody else's could have it.
+        let ports = free_ports(1).map_err(io::Error::other)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[0]));
         let server = Server::new(program, folder.join("data"), address, folder.join("server.log"));
         Ok(Self { server, address, started: None })
     }
