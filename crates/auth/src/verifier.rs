@@ -7,7 +7,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{DeviceId, KeyId, TenantId, TimeUs, UserId};
-use stonechat_proto::internal::v1::{KeyKind, KeyRow, TenantRow, UserRow};
+use stonechat_proto::internal::v1::{DeviceRevocation, KeyKind, KeyRow, TenantRow, UserRow};
 use stonechat_quotas::Quotas;
 use stonechat_rows::{Row, Rows, RowsError, tables};
 use subtle::ConstantTimeEq as _;
@@ -113,19 +113,26 @@ impl Verifier {
         if only_device.as_ref().is_some_and(|only| only != device) {
             return Err(refused("token is for another device"));
         }
-        self.check_user(&key.tenant, &user, device, issued_us).await?;
+        self.check_user(&key.tenant, &user, device, issued_us, None).await?;
         let (expires_us, quotas) = (expires_us.min(key.ends_us), key.quotas);
         Ok(Claims { tenant: key.tenant, user, key: key_id, device: only_device, issued_us, expires_us, quotas })
     }
 
-    /// Verifies that what a session came by, verified before, still is good: its key, its user, its token. Gives what
-    /// holds of it now: its key may end earlier than it did, and quotas change.
-    pub async fn still_valid(&self, claims: &Claims, device: &DeviceId, now_us: TimeUs) -> Result<Claims, Error> {
+    /// Verifies that what a session came by, verified before, still is good: its key, its user, its token; and that
+    /// the session, which began at a time, was not closed since: that is refused with [`Code::PermissionDenied`]. Gives
+    /// what holds of it now: its key may end earlier than it did, and quotas change.
+    pub async fn still_valid(
+        &self,
+        claims: &Claims,
+        device: &DeviceId,
+        opened_us: TimeUs,
+        now_us: TimeUs,
+    ) -> Result<Claims, Error> {
         let key = match self.key(&claims.key, now_us).await? {
             Some(key) if key.tenant == claims.tenant => key,
             _ => return Err(refused("token is not valid")),
         };
-        self.check_user(&claims.tenant, &claims.user, device, claims.issued_us).await?;
+        self.check_user(&claims.tenant, &claims.user, device, claims.issued_us, Some(opened_us)).await?;
         Ok(Claims { expires_us: claims.expires_us.min(key.ends_us), quotas: key.quotas, ..claims.clone() })
     }
 
@@ -203,17 +210,27 @@ impl Verifier {
         user: &UserId,
         device: &DeviceId,
         issued_us: TimeUs,
+        opened_us: Option<TimeUs>,
     ) -> Result<(), Error> {
         let Some(row) = self.read(tables::user(tenant, user)).await? else { return Ok(()) };
         let user: UserRow = decode(row)?;
         if user.deactivated {
             return Err(Error::new(Code::Unauthenticated, "user is deactivated"));
         }
-        let of_device = user.revoked_devices.iter().filter(|revoked| revoked.device == device.as_str());
-        let before_us = of_device.map(|revoked| revoked.before_us).chain([user.revoked_before_us]).max();
-        if before_us.is_some_and(|before_us| issued_us < before_us) {
+        if issued_us < cutoff_us(user.revoked_before_us, &user.revoked_devices, device) {
             return Err(refused("token was revoked"));
         }
-        Ok(())
+        match opened_us {
+            Some(opened_us) if opened_us < cutoff_us(user.closed_before_us, &user.closed_devices, device) => {
+                Err(Error::denied("session was closed"))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+/// Before when what a device had is good no more.
+fn cutoff_us(all_us: TimeUs, devices: &[DeviceRevocation], device: &DeviceId) -> TimeUs {
+    let of_device = devices.iter().filter(|cutoff| cutoff.device == device.as_str());
+    of_device.map(|cutoff| cutoff.before_us).fold(all_us, TimeUs::max)
 }

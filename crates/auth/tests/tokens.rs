@@ -272,9 +272,33 @@ async fn what_was_revoked_is_refused_at_once() {
     tenant.refuses("revoked device", &token).await;
     let (tablet, phone) = (DeviceId::parse("tablet").unwrap(), DeviceId::parse("phone").unwrap());
     for (device, is_valid) in [(DeviceId::parse("watch").unwrap(), true), (tablet, false), (phone, false)] {
-        let still = tenant.verifier.still_valid(&before, &device, NOW_US).await;
+        let still = tenant.verifier.still_valid(&before, &device, NOW_US, NOW_US).await;
         assert_eq!(still.is_ok(), is_valid, "what a session on the {device} came by");
     }
+}
+
+#[tokio::test]
+async fn sessions_that_were_closed_are_told_from_those_that_began_after() {
+    let tenant = Tenant::new().await;
+    let token = hs256(&claims(&tenant.key), tenant.secret());
+    let before = tenant.verify(&token).await.unwrap();
+    let (phone, tablet) = (DeviceId::parse("phone").unwrap(), DeviceId::parse("tablet").unwrap());
+    let closed_devices = vec![DeviceRevocation { device: "phone".to_owned(), before_us: NOW_US + 10 }];
+    let row = UserRow { closed_before_us: NOW_US, closed_devices, ..UserRow::default() };
+    let key = tables::user(&tenant.id, &UserId::parse("alice").unwrap());
+    let put = Put { key, value: row.encode_to_vec().into(), version: 1, ttl: None };
+    tenant.rows.write(vec![put]).await.unwrap();
+    for (device, opened_us, is_open) in [
+        (&phone, NOW_US + 9, false),
+        (&phone, NOW_US + 10, true),
+        (&tablet, NOW_US - 1, false),
+        (&tablet, NOW_US, true),
+    ] {
+        let still = tenant.verifier.still_valid(&before, device, opened_us, NOW_US + 20).await;
+        let code = still.map(|_| ()).map_err(|error| error.code);
+        assert_eq!(code, if is_open { Ok(()) } else { Err(Code::PermissionDenied) }, "{device} of {opened_us}");
+    }
+    assert!(tenant.verify(&token).await.is_ok(), "the token is as good as before");
 }
 
 #[tokio::test]
@@ -282,12 +306,15 @@ async fn what_a_session_came_by_is_good_while_its_key_is() {
     let tenant = Tenant::new().await;
     let phone = DeviceId::parse("phone").unwrap();
     let claims = tenant.verify(&hs256(&claims(&tenant.key), tenant.secret())).await.unwrap();
-    tenant.verifier.still_valid(&claims, &phone, NOW_US).await.unwrap();
+    tenant.verifier.still_valid(&claims, &phone, NOW_US, NOW_US).await.unwrap();
     let of_other = Claims { tenant: TenantId::parse("other").unwrap(), ..claims.clone() };
-    assert!(tenant.verifier.still_valid(&of_other, &phone, NOW_US).await.is_err(), "the key is another tenant's");
+    assert!(
+        tenant.verifier.still_valid(&of_other, &phone, NOW_US, NOW_US).await.is_err(),
+        "the key is another tenant's"
+    );
     tenant.keys.disable(&tenant.id, &tenant.key).await.unwrap();
     tenant.verifier.forget_key(&tenant.key);
-    let error = tenant.verifier.still_valid(&claims, &phone, NOW_US).await.unwrap_err();
+    let error = tenant.verifier.still_valid(&claims, &phone, NOW_US, NOW_US).await.unwrap_err();
     assert_eq!(error.code, Code::Unauthenticated);
 }
 

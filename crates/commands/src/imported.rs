@@ -103,6 +103,7 @@ fn action_of(body: event::Body) -> Result<action::Kind, Error> {
         | event::Body::MembershipChanged(_)
         | event::Body::ProfileChanged(_)
         | event::Body::TokensRevoked(_)
+        | event::Body::SessionsClosed(_)
         | event::Body::ActivationChanged(_)
         | event::Body::ErasedUser(_) => return Err(Error::invalid("event is none of a conversation")),
     })

@@ -204,6 +204,9 @@ limits! {
     FEED_TTL_S: u64 = 4 * 86_400, "seconds", "How long a tenant's feed is kept for its webhooks and for who pulls it.";
     DELIVERY_TTL_S: u64 = 2 * 86_400, "seconds", "How long the log of deliveries is kept.";
     DEAD_LETTER_TTL_S: u64 = 30 * 86_400, "seconds", "How long dead letters are kept.";
+    DEVICE_TTL_S: u64 = 90 * 86_400, "seconds", "How long a device is known that does not connect.";
+    DEVICE_NOTES: usize = 20_000, "notes", "What a gateway has to write of devices that came and went; what would be more is not written.";
+    DEVICE_NOTES_AT_ONCE: usize = 500, "notes", "How much of it is written at once.";
     TENANT_USERS: u64 = 1_000_000, "users", "Users of a tenant, unless its quota says otherwise; a new one is refused beyond it.";
     TENANT_CONNECTIONS: u64 = 50_000, "connections", "Open client connections of a tenant, unless its quota says otherwise; a new one is closed beyond it (4013).";
     TENANT_SENDS_PER_S: u32 = 5_000, "messages/s", "Messages that a tenant sends on average, unless its quota says otherwise; twice as many at once.";

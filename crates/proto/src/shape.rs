@@ -46,6 +46,8 @@ pub const LEFT_OUT: &[&str] = &[
     "ProfileChanged.name",
     "ProfileChanged.avatar",
     "TokensRevoked.device",
+    "SessionsClosed.device",
+    "ListDevicesResponse.next_page_token",
     "Overlay.content",
     "Overlay.recalled",
     "Overlay.reactions",

@@ -124,6 +124,10 @@ pub static FILE_DUES: Table = expiring("file_dues", &[number("hour")], &[number(
 /// The keys that a tenant's files are sealed with, wrapped. Value: `FileKeyRow`; by compare-and-set.
 pub static FILE_KEYS: Table = table("file_keys", &[text("tenant")], &[number("key")]);
 
+/// The devices that users connected with. Value: `DeviceRow`; expires after [`limits::DEVICE_TTL_S`]. Spread over
+/// [`DEVICE_SHARDS`] partitions of a tenant.
+pub static DEVICES: Table = expiring("devices", &[text("tenant"), number("shard")], &[text("user"), text("device")]);
+
 /// Every table.
 pub static ALL: &[&Table] = &[
     &EVENTS,
@@ -167,10 +171,13 @@ pub static ALL: &[&Table] = &[
     &CONTENT_REFS,
     &FILE_TENANTS,
     &FILE_DUES,
+    &DEVICES,
 ];
 
+mod devices;
 mod feeds;
 mod files;
+pub use devices::*;
 pub use feeds::*;
 pub use files::*;
 

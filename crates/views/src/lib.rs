@@ -1,6 +1,7 @@
 //! What users and tenants read: history pages, conversation lists, members; composed from rows.
 
 mod conversations;
+mod devices;
 mod files;
 mod history;
 mod listing;
@@ -8,6 +9,7 @@ mod members;
 mod messages;
 mod unread;
 
+pub use devices::session_id;
 pub use files::{StoredFile, file_path};
 pub use unread::{Unread, UnreadOf};
 

@@ -38,6 +38,8 @@ stonechat_operations::serve! {
         deactivate_user: DeactivateUserRequest => User;
         activate_user: ActivateUserRequest => User;
         revoke_tokens: RevokeTokensRequest => User;
+        list_devices: ListDevicesRequest => ListDevicesResponse;
+        disconnect_user: DisconnectUserRequest => User;
         list_statuses: ListStatusesRequest => ListStatusesResponse;
     }
     conversation_service_server::ConversationService {

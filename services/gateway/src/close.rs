@@ -30,6 +30,8 @@ impl Close {
     pub const EXPIRED: Self = Self::fixed(4500, "token has expired");
     /// The token, its key or its user was revoked.
     pub const REVOKED: Self = Self::fixed(4500, "credential was revoked");
+    /// The tenant, or the user on another device, closed the session; its credential still is good.
+    pub const DISCONNECTED: Self = Self::fixed(4503, "session was closed by the tenant or the user");
     /// The client offered no protocol of ours.
     pub const WRONG_VERSION: Self = Self::fixed(4512, "no known subprotocol was offered");
     /// The client's close was answered.

@@ -128,11 +128,15 @@ impl Gateway {
             }
         };
         let workers = futures::future::join_all((0..WORKERS).map(|_| work()));
-        let upkeep = async { tokio::join!(workers, hub.end_rests(), self.renew_lease(), self.recheck()) };
+        let upkeep =
+            async { tokio::join!(workers, hub.end_rests(), hub.write_notes(), self.renew_lease(), self.recheck()) };
         shutdown.run_until_cancelled(Box::pin(upkeep)).await;
         self.end.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        if let Err(error) = hub.flush_notes().await {
+            tracing::debug!(%error, "when the last devices went is not written");
+        }
         self.inboxes.remove(&hub.config.id);
         if let Err(error) = hub.dependencies.presence.detach(&hub.config.id).await {
             tracing::debug!(%error, "presence did not let this gateway go");

@@ -115,6 +115,8 @@ async fn keep_up(gateway: GatewayNode) {
     }
     let resting = Arc::clone(hub);
     runtime.spawn(gateway.node, async move { resting.end_rests().await });
+    let noting = Arc::clone(hub);
+    runtime.spawn(gateway.node, async move { noting.write_notes().await });
     *gateway.is_ready.lock() = true;
     gateway.ready.ring();
     loop {

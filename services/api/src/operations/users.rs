@@ -69,6 +69,23 @@ pub(super) const TABLE: &[Operation] = &[
         ..Operation::new("UserService", "RevokeTokens", Http::Post, "/v1/users/{user}/revoke", 200)
     },
     Operation {
+        example: Example {
+            request: r#"{"user":"alice"}"#,
+            answer: r#"{"devices":[{"device":"phone","online":true,"session":"gateway-0199f3c2a4b17d6e8c55a1d2e3f40516-7","connected":"2026-01-02T03:04:05Z"}]}"#,
+        },
+        ..Operation::new("UserService", "ListDevices", Http::Get, "/v1/users/{user}/devices", 200)
+    },
+    Operation {
+        callers: Callers { user: true, ..Callers::server(Scope::Write) },
+        repeat: Repeat::Stored,
+        codes: &[Code::NotFound],
+        example: Example {
+            request: r#"{"user":"alice","device":"phone"}"#,
+            answer: r#"{"id":"alice","name":"Alice","avatar":"","active":true,"created":"2026-01-02T03:04:05Z"}"#,
+        },
+        ..Operation::new("UserService", "DisconnectUser", Http::Post, "/v1/users/{user}/disconnect", 200)
+    },
+    Operation {
         required: &["users"],
         codes: &[Code::LimitExceeded],
         example: Example {

@@ -3,6 +3,7 @@
 mod audit;
 mod conversations;
 mod day;
+mod devices;
 mod hooks;
 mod keys;
 mod messages;

@@ -3,7 +3,7 @@
 use prost::Message as _;
 use stonechat_commands::{check_plain, user_record};
 use stonechat_errors::{Code, Error};
-use stonechat_model::{DeviceId, TenantId, UserId, limits, now_us};
+use stonechat_model::{TenantId, UserId, limits, now_us};
 use stonechat_proto::{
     internal::v1::{UserRow, user_action},
     v1::{
@@ -14,7 +14,7 @@ use stonechat_proto::{
 };
 use stonechat_rows::{RowsError, tables};
 
-use super::{Service, page_size, user_id};
+use super::{Service, devices::device_id, page_size, user_id};
 use stonechat_operations::Caller;
 
 /// Users of one question for statuses.
@@ -46,7 +46,12 @@ impl Service {
         user(id.as_str(), row.value)
     }
 
-    async fn change_user(&self, tenant: &TenantId, id: &UserId, kind: user_action::Kind) -> Result<User, Error> {
+    pub(super) async fn change_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        kind: user_action::Kind,
+    ) -> Result<User, Error> {
         self.submit(user_record(tenant, id, kind)).await?;
         self.read_user(tenant, id).await
     }
@@ -124,7 +129,7 @@ impl Service {
         let id = user_id(&request.user)?;
         let tenant = caller.tenant()?.clone();
         if !request.device.is_empty() {
-            DeviceId::parse(&request.device).map_err(|e| Error::invalid(format!("device: {e}")))?;
+            device_id(&request.device)?;
         }
         // Tokens tell whole seconds: one of the present second is void as well.
         let before_us = now_us() / 1_000_000 * 1_000_000 + 1;

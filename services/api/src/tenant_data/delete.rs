@@ -13,7 +13,7 @@ use super::{Data, conversation_log, decode, jobs::Progress, stream, unavailable}
 /// The most shards of a table that is spread over partitions by a hash.
 const SHARDS: u64 = 64;
 const _: () = assert!(tables::CONVERSATION_SHARDS <= SHARDS && tables::USER_SHARDS <= SHARDS);
-const _: () = assert!(tables::FILE_SHARDS <= SHARDS);
+const _: () = assert!(tables::FILE_SHARDS <= SHARDS && tables::DEVICE_SHARDS <= SHARDS);
 
 /// How a table's rows of a tenant are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

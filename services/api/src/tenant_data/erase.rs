@@ -53,6 +53,7 @@ impl Data {
         }
         self.delete_files_of(tenant, user).await?;
         self.delete_user_log(tenant, user, true).await?;
+        self.delete_devices_of(tenant, user).await?;
         stonechat_quotas::Seats::new(std::sync::Arc::clone(&self.rows)).release(tenant, user).await?;
         stream::blank_user(&self.rows, tenant, user).await
     }
@@ -73,6 +74,19 @@ impl Data {
                 Some(row) => from = Some(row.key.text(2).to_owned()),
                 None => return Ok(()),
             }
+        }
+    }
+
+    /// Deletes what is known of the devices that a user connected with.
+    async fn delete_devices_of(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
+        loop {
+            let range = tables::devices(tenant, user, None, limits::EXPORT_PAGE);
+            let rows = self.rows.range(range).await.map_err(unavailable)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<Key> = rows.into_iter().map(|row| row.key).collect();
+            self.rows.delete(&keys).await.map_err(unavailable)?;
         }
     }
 

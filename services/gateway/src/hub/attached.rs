@@ -26,12 +26,16 @@ pub struct Attached {
     pub user: UserId,
     /// The device.
     pub device: DeviceId,
+    /// When it began.
+    pub opened_us: TimeUs,
     /// How it writes frames.
     pub encoding: Encoding,
     /// What waits for it.
     pub outbox: Arc<Outbox>,
     pub(crate) credential: Mutex<Credential>,
     expires_us: AtomicI64,
+    /// When it was noted last that it is open.
+    pub(crate) noted_us: AtomicI64,
     /// Commands without an outcome.
     in_flight: AtomicUsize,
     pub(crate) interests: Mutex<BTreeSet<ConversationId>>,
@@ -62,6 +66,7 @@ impl Attached {
         id: u64,
         claims: stonechat_auth::Claims,
         device: DeviceId,
+        opened_us: TimeUs,
         encoding: Encoding,
         outbox: Arc<Outbox>,
         connection: OpenConnection,
@@ -71,10 +76,12 @@ impl Attached {
             tenant: claims.tenant.clone(),
             user: claims.user.clone(),
             device,
+            opened_us,
             encoding,
             outbox,
             credential: Mutex::new(Credential::of(&claims)),
             expires_us: AtomicI64::new(claims.expires_us),
+            noted_us: AtomicI64::new(opened_us),
             in_flight: AtomicUsize::new(0),
             interests: Mutex::default(),
             watched: Mutex::default(),

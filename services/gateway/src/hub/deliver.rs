@@ -8,7 +8,7 @@ use std::{
 use metrics::Counter;
 
 use stonechat_model::{ConversationId, LogId, TenantId, UserId};
-use stonechat_proto::v1::{Ack, ConversationKind, Event, TokensRevoked, event, server_frame, signal};
+use stonechat_proto::v1::{Ack, ConversationKind, Event, SessionsClosed, TokensRevoked, event, server_frame, signal};
 use stonechat_rpc::{Audience, Control, Delivery, Inbox, Outcome, SignalDelivery};
 
 use super::{Attached, Channel, Hub, Work, fanouts::Rest, state::State};
@@ -170,6 +170,7 @@ impl Hub {
                     }
                 }
                 Some(event::Body::TokensRevoked(it)) => close_revoked(&sessions, it),
+                Some(event::Body::SessionsClosed(it)) => close_before(&sessions, it),
                 Some(event::Body::ErasedUser(_)) => {
                     sessions.iter().for_each(|session| session.outbox.close(Close::REVOKED));
                 }
@@ -267,6 +268,15 @@ fn close_revoked(sessions: &[Arc<Attached>], revoked: &TokensRevoked) {
         let is_device = revoked.device.is_empty() || revoked.device == session.device.as_str();
         if is_device && session.credential.lock().issued_us < revoked.before_us {
             session.outbox.close(Close::REVOKED);
+        }
+    }
+}
+
+fn close_before(sessions: &[Arc<Attached>], closed: &SessionsClosed) {
+    for session in sessions {
+        let is_device = closed.device.is_empty() || closed.device == session.device.as_str();
+        if is_device && session.opened_us < closed.before_us {
+            session.outbox.close(Close::DISCONNECTED);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`Hub::start`] once, before the first session: registers with presence.
 //! - [`Hub::next_work`] and [`Hub::perform`] in a loop: what deliveries leave to be done.
 //! - [`Hub::end_rests`] beside them: what was held to be written together.
+//! - [`Hub::write_notes`] beside them: what is to be known of devices.
 //! - [`Hub::renew`] every few seconds, well within presence's lease.
 //! - [`Hub::unsure`](Inbox::unsure) whenever something may have been missed, and every few minutes anyway.
 //! - [`Hub::tick`] every few seconds with the time: closes sessions whose tokens expired.
@@ -13,6 +14,7 @@
 
 mod attached;
 mod deliver;
+mod devices;
 mod fanouts;
 mod registration;
 mod state;
@@ -45,6 +47,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::{GatewayConfig, Rules};
+use devices::Notes;
 use fanouts::Fanouts;
 use registration::Locks;
 use state::State;
@@ -99,6 +102,7 @@ pub struct Hub {
     pub(crate) opening: Semaphore,
     work: Mutex<VecDeque<Work>>,
     has_work: Notify,
+    notes: Notes,
 }
 
 impl Hub {
@@ -117,6 +121,7 @@ impl Hub {
             opening: Semaphore::new(stonechat_model::limits::SYNCS_AT_ONCE),
             work: Mutex::default(),
             has_work: Notify::new(),
+            notes: Notes::default(),
         })
     }
 

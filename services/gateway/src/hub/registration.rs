@@ -41,6 +41,7 @@ impl Hub {
             oldest.outbox.close(crate::close::Close::REPLACED);
         }
         metrics::gauge!("stonechat_gateway_sessions").set(self.sessions() as f64);
+        self.note_open(session);
         self.add_route(session).await
     }
 
@@ -57,6 +58,7 @@ impl Hub {
         let watched: Vec<User> =
             session.watched.lock().iter().map(|user| (session.tenant.clone(), user.clone())).collect();
         self.state.lock().remove(session);
+        self.note_closed(session);
         metrics::gauge!("stonechat_gateway_sessions").set(self.sessions() as f64);
         let user = (session.tenant.clone(), session.user.clone());
         let taken_back = async {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stonechat_errors::Error;
+use stonechat_errors::{Code, Error};
 use stonechat_model::{TenantId, TimeUs};
 use stonechat_proto::v1::{ConversationKind, Page, Synced, server_frame};
 
@@ -99,10 +99,14 @@ impl Hub {
         }
     }
 
-    /// Closes sessions whose tokens expired.
+    /// Closes sessions whose tokens expired, and has those that stay known for longer.
     pub fn tick(&self, now_us: TimeUs) {
-        for session in self.all().iter().filter(|session| session.expires_us() <= now_us) {
-            session.outbox.close(Close::EXPIRED);
+        for session in self.all() {
+            if session.expires_us() <= now_us {
+                session.outbox.close(Close::EXPIRED);
+            } else {
+                self.note_still_open(&session, now_us);
+            }
         }
     }
 
@@ -182,8 +186,13 @@ impl Hub {
     /// Closes a session whose credential is good no more: that may have been told when it could not be heard.
     async fn check_credential(&self, session: &Arc<Attached>) -> Result<(), Error> {
         let now_us = (self.dependencies.now_us)();
-        match self.dependencies.verifier.still_valid(&session.claims(), &session.device, now_us).await {
+        let verifier = &self.dependencies.verifier;
+        match verifier.still_valid(&session.claims(), &session.device, session.opened_us, now_us).await {
             Err(error) if error.is_retryable() => Err(error),
+            Err(error) if error.code == Code::PermissionDenied => {
+                session.outbox.close(Close::DISCONNECTED);
+                Ok(())
+            }
             Err(_) => {
                 session.outbox.close(Close::REVOKED);
                 Ok(())

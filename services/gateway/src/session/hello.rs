@@ -33,7 +33,7 @@ impl Session {
             Err(error) => return self.outbox.close(Close::rate(error.reason)),
         };
         let id = self.hub.next_session_id();
-        let session = Attached::new(id, claims, device, self.encoding, Arc::clone(&self.outbox), connection);
+        let session = Attached::new(id, claims, device, now_us, self.encoding, Arc::clone(&self.outbox), connection);
         session.tell(server_frame::Kind::Ready(self.ready(&session)));
         self.attached = Some(Arc::clone(&session));
         metrics::counter!("stonechat_gateway_hellos_total").increment(1);
@@ -59,7 +59,7 @@ impl Session {
     fn ready(&self, session: &Attached) -> Ready {
         let config = &self.hub.config;
         Ready {
-            session: format!("{}-{}", config.id, session.id),
+            session: stonechat_views::session_id(config.id.as_str(), session.id),
             tenant: session.tenant.to_string(),
             user: session.user.to_string(),
             device: session.device.to_string(),

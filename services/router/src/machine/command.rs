@@ -182,7 +182,11 @@ fn user_needs(action: &user_action::Kind) -> Vec<Need> {
         Kind::Mark(mark) => (&mark.conversation, None),
         Kind::UpdateMembership(change) => (&change.conversation, None),
         Kind::HideMessage(hide) => (&hide.conversation, Some(hide.seq)),
-        Kind::UpdateProfile(_) | Kind::RevokeTokens(_) | Kind::SetActive(_) | Kind::Erase(_) => return Vec::new(),
+        Kind::UpdateProfile(_)
+        | Kind::RevokeTokens(_)
+        | Kind::CloseSessions(_)
+        | Kind::SetActive(_)
+        | Kind::Erase(_) => return Vec::new(),
     };
     let Ok(conversation) = ConversationId::parse(conversation) else { return Vec::new() };
     match hidden {

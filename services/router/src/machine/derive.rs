@@ -6,7 +6,7 @@ use stonechat_proto::{
         ConversationRow, DeviceRevocation, FileRefRow, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, PinRow,
         UserRow,
     },
-    v1::{ConversationKind, Created, Event, MemberEntry, Overlay, Reaction, Role, TokensRevoked, UserErased, event},
+    v1::{ConversationKind, Created, Event, MemberEntry, Overlay, Reaction, Role, UserErased, event},
 };
 use stonechat_rows::{Key, tables};
 
@@ -112,6 +112,7 @@ pub fn needs_of_event(head: Option<&HeadRow>, event: &Event) -> Vec<Need> {
         event::Body::MembershipChanged(it) => membership(&it.conversation).into_iter().collect(),
         event::Body::ProfileChanged(_)
         | event::Body::TokensRevoked(_)
+        | event::Body::SessionsClosed(_)
         | event::Body::ActivationChanged(_)
         | event::Body::ErasedUser(_) => vec![Need::User],
         event::Body::UserErased(it) => erase::needs(&it.user, &it.targets, &it.touched),
@@ -207,6 +208,7 @@ impl Derivation<'_> {
             | event::Body::MembershipChanged(_) => self.membership(body),
             event::Body::ProfileChanged(_)
             | event::Body::TokensRevoked(_)
+            | event::Body::SessionsClosed(_)
             | event::Body::ActivationChanged(_)
             | event::Body::ErasedUser(_) => self.user(body),
             event::Body::UserErased(it) => self.user_erased(head, it),
@@ -384,7 +386,12 @@ impl Derivation<'_> {
         match body {
             event::Body::ProfileChanged(it) => row = user_log::with_profile(row, it),
             event::Body::ActivationChanged(it) => row.deactivated = !it.active,
-            event::Body::TokensRevoked(it) => revoke(&mut row, it),
+            event::Body::TokensRevoked(it) => {
+                cut_off(&mut row.revoked_before_us, &mut row.revoked_devices, it.before_us, &it.device);
+            }
+            event::Body::SessionsClosed(it) => {
+                cut_off(&mut row.closed_before_us, &mut row.closed_devices, it.before_us, &it.device);
+            }
             event::Body::ErasedUser(_) => row = UserRow { deactivated: true, erased: true, ..UserRow::default() },
             _ => {}
         }
@@ -392,17 +399,16 @@ impl Derivation<'_> {
     }
 }
 
-fn revoke(row: &mut UserRow, revoked: &TokensRevoked) {
-    if revoked.device.is_empty() {
-        row.revoked_before_us = row.revoked_before_us.max(revoked.before_us);
-        row.revoked_devices.retain(|device| device.before_us > row.revoked_before_us);
+/// What a device had before a time, or every device where none is named, is good no more.
+fn cut_off(all_before_us: &mut i64, devices: &mut Vec<DeviceRevocation>, before_us: i64, device: &str) {
+    if device.is_empty() {
+        *all_before_us = before_us.max(*all_before_us);
+        devices.retain(|device| device.before_us > *all_before_us);
         return;
     }
-    match row.revoked_devices.iter_mut().find(|device| device.device == revoked.device) {
-        Some(device) => device.before_us = device.before_us.max(revoked.before_us),
-        None => {
-            row.revoked_devices.push(DeviceRevocation { device: revoked.device.clone(), before_us: revoked.before_us })
-        }
+    match devices.iter_mut().find(|known| known.device == device) {
+        Some(known) => known.before_us = known.before_us.max(before_us),
+        None => devices.push(DeviceRevocation { device: device.to_owned(), before_us }),
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn decide(action: user_action::Kind, facts: &Facts, rules: Rules) -> 
         }
         Kind::Erase(erase) => Ok(event::Body::ErasedUser(erase)),
         Kind::RevokeTokens(revoke) => Ok(event::Body::TokensRevoked(revoke)),
+        Kind::CloseSessions(close) => Ok(event::Body::SessionsClosed(close)),
         Kind::SetActive(change) => {
             let is_active = facts.user().is_none_or(|at| !at.row.deactivated);
             changed(is_active != change.active, event::Body::ActivationChanged(change))

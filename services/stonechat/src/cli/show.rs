@@ -57,6 +57,7 @@ fn happened(body: &event::Body) -> String {
         event::Body::MembershipChanged(it) => format!("changed own settings of {}", it.conversation),
         event::Body::ProfileChanged(_) => "changed the profile".to_owned(),
         event::Body::TokensRevoked(_) => "tokens were revoked".to_owned(),
+        event::Body::SessionsClosed(_) => "sessions were closed".to_owned(),
         event::Body::ActivationChanged(it) if it.active => "was activated".to_owned(),
         event::Body::ActivationChanged(_) => "was deactivated".to_owned(),
         event::Body::UserErased(it) => format!("erased what {} said here", it.user),

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use hyper::Method;
+use serde_json::{Value, json};
 
 use crate::support::{http::Rest, server::Server, session::Session, token::good};
 
 /// From the answer to a revocation to the end of the sockets.
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// What is known of devices is written beside everything else.
+const LISTED: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_removed_member_gets_nothing_more() {
@@ -69,6 +72,80 @@ async fn sockets_of_a_user_whose_tokens_were_revoked_close_at_once_and_stay_clos
     // Others do not notice.
     let chat = alice.group("alone", &["bob"]).await;
     assert_eq!(alice.send(&chat, "still here").await["type"], "ack");
+}
+
+#[tokio::test]
+async fn devices_are_listed_and_disconnected() {
+    let mut server = Server::start().await;
+    let tenant = Rest::new(&server, &server.started.server_key);
+    let mut phone = Session::open(server.address, server.token("bob"), "phone").await;
+    let mut tablet = Session::open(server.address, server.token("bob"), "tablet").await;
+    let mut laptop = Session::open(server.address, server.token("bob"), "laptop").await;
+    assert_eq!(online(&tenant, "bob", 3).await, ["laptop", "phone", "tablet"]);
+    let (status, page) = tenant.get("/v1/users/bob/devices?page_size=2").await;
+    assert_eq!(
+        (status, &page["next_page_token"], page["devices"].as_array().map(Vec::len)),
+        (200, &json!("tablet"), Some(2))
+    );
+    let (_, rest) = tenant.get("/v1/users/bob/devices?page_size=2&page_token=tablet").await;
+    assert_eq!((&rest["devices"][0]["device"], &rest["next_page_token"]), (&json!("tablet"), &json!(null)), "{rest}");
+    // One device, by the user; what it came by still is good.
+    let bob = Rest::new(&server, server.token("bob"));
+    let (status, body) = bob.post("/v1/users/bob/disconnect", json!({"device": "tablet"})).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(tablet.until_where(|_| false).await["close"], 4503);
+    assert_eq!(online(&tenant, "bob", 2).await, ["laptop", "phone"]);
+    let seen = device(&tenant, "bob", "tablet").await;
+    assert!(seen["last_seen"].as_str() >= seen["connected"].as_str(), "{seen}");
+    let mut tablet = Session::open(server.address, server.token("bob"), "tablet").await;
+    // All of them, by the tenant.
+    let (status, body) = tenant.post("/v1/users/bob/disconnect", json!({})).await;
+    assert_eq!(status, 200, "{body}");
+    for session in [&mut phone, &mut tablet, &mut laptop] {
+        assert_eq!(session.until_where(|_| false).await["close"], 4503);
+    }
+    assert!(online(&tenant, "bob", 0).await.is_empty());
+    // Nobody else's.
+    let alice = Rest::new(&server, server.token("alice"));
+    assert_eq!(alice.get("/v1/users/bob/devices").await.0, 403);
+    assert_eq!(alice.post("/v1/users/bob/disconnect", json!({})).await.0, 403);
+    assert_eq!(tenant.post("/v1/users/bob/disconnect", json!({"device": "no id!"})).await.0, 400);
+    // What a killed server could not say is not open.
+    let _left = Session::open(server.address, server.token("bob"), "phone").await;
+    assert_eq!(online(&tenant, "bob", 1).await, ["phone"]);
+    server.kill_and_restart().await;
+    let tenant = Rest::new(&server, &server.started.server_key);
+    assert!(online(&tenant, "bob", 0).await.is_empty());
+    assert_eq!(device(&tenant, "bob", "phone").await["last_seen"], json!(null));
+    // An erased user has none.
+    let (status, body) = tenant.call(Method::DELETE, "/v1/users/bob", None).await;
+    assert!((200..300).contains(&status), "{status} {body}");
+    assert_eq!(devices_when(&tenant, "bob", |devices| devices.is_empty()).await, Vec::<Value>::new());
+}
+
+/// A user's devices, once they are as they should be, or after a while.
+async fn devices_when(tenant: &Rest, user: &str, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        let (status, body) = tenant.get(&format!("/v1/users/{user}/devices")).await;
+        assert_eq!(status, 200, "{body}");
+        let devices = body["devices"].as_array().cloned().unwrap_or_default();
+        if fits(&devices) || begun.elapsed() > LISTED {
+            return devices;
+        }
+    }
+}
+
+/// The devices that are online, once they are so many.
+async fn online(tenant: &Rest, user: &str, count: usize) -> Vec<String> {
+    let is_online = |device: &&Value| device["online"] == true;
+    let devices = devices_when(tenant, user, |devices| devices.iter().filter(is_online).count() == count).await;
+    devices.iter().filter(is_online).filter_map(|device| Some(device["device"].as_str()?.to_owned())).collect()
+}
+
+async fn device(tenant: &Rest, user: &str, id: &str) -> Value {
+    let devices = devices_when(tenant, user, |_| true).await;
+    devices.into_iter().find(|device| device["device"] == id).unwrap_or_default()
 }
 
 #[tokio::test]
