@@ -113,7 +113,8 @@ rolling-cluster: backends ## Every process of a cluster restarted under load, in
 .PHONY: chaos-webhooks
 chaos-webhooks: ## A storm over webhooks: receiver and server are killed under load; CHAOS_WEBHOOKS_ARGS=--help for more
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
-	python3 services/webhooks/chaos/chaos.py --binary target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/stonechat \
+	tests/venv.sh target/webhook-tools services/webhooks/chaos/requirements.txt
+	target/webhook-tools/bin/python services/webhooks/chaos/chaos.py --binary target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/stonechat \
 		$(CHAOS_WEBHOOKS_ARGS)
 
 .PHONY: cluster

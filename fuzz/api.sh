@@ -11,14 +11,7 @@ binary=$1
 seconds=${2:-30}
 tools=target/api-tools
 
-if ! [ -x "$tools/bin/schemathesis" ]; then
-    rm -rf "$tools"
-    if ! python3 -m venv "$tools" 2>/dev/null; then
-        apt-get update && apt-get install --yes --no-install-recommends python3-venv
-        python3 -m venv "$tools"
-    fi
-    "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement fuzz/api-requirements.txt
-fi
+tests/venv.sh "$tools" fuzz/api-requirements.txt
 
 work=$(mktemp -d)
 server=

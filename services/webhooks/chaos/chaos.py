@@ -1,7 +1,7 @@
 """A storm over webhooks: messages under load, a receiver and a server that are killed at random.
 
 At the end every message must have arrived at least once, the first arrivals of a conversation in the order of their
-seqs, and repeats with the id of the first. Needs Python only.
+seqs, and repeats with the id of the first. Needs `standardwebhooks`, the reference library.
 """
 
 import argparse

@@ -12,6 +12,7 @@ mod mutate;
 mod seeds;
 mod tokens;
 mod uploads;
+mod webhooks;
 
 pub use mutate::Mutator;
 
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "environment", run: configuration::environment, seeds: seeds::environment },
     Target { name: "media", run: media::file, seeds: media::seeds },
     Target { name: "upload_headers", run: uploads::headers, seeds: uploads::seeds },
+    Target { name: "webhook", run: webhooks::texts, seeds: webhooks::seeds },
 ];
 
 /// Runs the target of a name; panics when there is none.
