@@ -42,7 +42,9 @@ impl Target {
         }
         let uri: Uri = text.parse().map_err(|_| TargetError::Malformed)?;
         let (is_tls, host, port) = parts(&uri).ok_or(TargetError::Malformed)?;
-        if uri.authority().is_none_or(|authority| authority.as_str().contains('@')) {
+        // Nothing but the host, and a port if any: no user, and no port that would be overlooked since it is none.
+        let of_host = uri.authority().and_then(|authority| authority.as_str().strip_prefix(host));
+        if !of_host.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)) {
             return Err(TargetError::Malformed);
         }
         rules.check_port(is_tls, port)?;
@@ -52,6 +54,10 @@ impl Target {
         }
         Ok(Self { uri })
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// Whether it is TLS, the host and the port.
@@ -115,6 +121,10 @@ mod tests {
             "https://bücher.example/",
             "https://[::1",
             "https://a..b/",
+            "https://8.8.8.8:44.3/",
+            "https://example.com:/",
+            "https://example.com:+443/",
+            "https://example.com:70000/",
             "https://a%2eb/",
             "javascript:alert(1)",
             "https://[fe80::1%25eth0]/",
