@@ -18,8 +18,6 @@ use stonechat_views::{StoredFile, Views, file_path};
 /// How often a row that others change at the same time is read again.
 const ATTEMPTS: usize = 8;
 const SECOND_US: TimeUs = 1_000_000;
-/// How long a caller waits before it names a file again that is being scanned, in seconds.
-const SCAN_WAIT_S: u64 = 2;
 
 /// Fills in the attachments of a command, if it has any: without them nothing is read. `user`: on whose behalf files are
 /// used; `None`: the tenant's, who may use all of its own.
@@ -95,7 +93,7 @@ async fn may_use(
     match row.state() {
         FileState::Ready => Ok(true),
         FileState::Scanning => {
-            let wait = std::time::Duration::from_secs(SCAN_WAIT_S);
+            let wait = std::time::Duration::from_secs(limits::SCAN_WAIT_S);
             Err(Error::unavailable("a file is being scanned; send the message again").retry_after(wait))
         }
         FileState::Infected => Err(Error::new(Code::FailedPrecondition, "a scanner found something in a file")),

@@ -351,6 +351,13 @@ config! {
         max_bytes: u64 = limits::FILE_BYTES, "bytes", |v| check::between(*v, 1, limits::FILE_BYTES);
         /// How long a file is kept that no message refers to.
         unreferenced_h: u64 = limits::FILE_UNREFERENCED_TTL_S / 3_600, "hours", |v| check::between(*v, 1, 8_760);
+        /// Where clamd is that scans each file before anybody but its owner may know of it: `host:port`, or `unix:` and
+        /// an absolute path. Empty: files are not scanned. The same for every process with the role files.
+        clamd: String = String::new(), "address", check::any;
+        /// The largest file where files are scanned, at most clamd's `StreamMaxLength`; larger ones are refused.
+        clamd_max_bytes: u64 = limits::SCAN_BYTES, "bytes", |v| check::between(*v, 1, limits::FILE_BYTES);
+        /// How long clamd may take to accept a connection, to take 64 KiB, and to answer after the last byte, each.
+        clamd_timeout_ms: u64 = 60_000, "milliseconds", |v| check::between(*v, 100, 600_000);
     }
     /// S3 and what speaks like it, where it keeps the bytes of files.
     s3: S3 {

@@ -9,6 +9,7 @@ use stonechat_media::{Pool, PoolConfig};
 use stonechat_model::{FileId, TenantId, UserId, limits};
 use stonechat_proto::internal::v1::{FileRow, FileState};
 use stonechat_rows::{Rows, tables};
+use stonechat_scan::Scanner;
 use stonechat_views::Views;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +19,7 @@ use crate::{
     pieces::{PieceList, Pieces},
     quota::Counted,
     records::{Records, unavailable},
+    scan::Scans,
 };
 
 /// Files that are decoded or wait for it with their bytes in memory.
@@ -38,6 +40,8 @@ pub struct FilesDependencies {
     pub rows: Arc<dyn Rows>,
     /// The bytes.
     pub store: Arc<Store>,
+    /// What looks at each file before anybody but its owner may know of it; `None`: nothing does.
+    pub scanner: Option<Scanner>,
 }
 
 /// The files of all tenants.
@@ -51,6 +55,7 @@ pub struct Files {
     pub(crate) pool: Pool,
     pub(crate) decoding: Semaphore,
     pub(crate) taking: Semaphore,
+    pub(crate) scans: Option<Scans>,
     /// Until when this process has the looking at what is due to itself.
     pub(crate) leased: AtomicU64,
     giving: Arc<Semaphore>,
@@ -74,7 +79,7 @@ pub struct Shown {
 impl Files {
     /// Files in these rows and this store.
     pub fn new(config: FilesConfig, dependencies: FilesDependencies) -> Self {
-        let FilesDependencies { rows, store } = dependencies;
+        let FilesDependencies { rows, store, scanner } = dependencies;
         let records = Records { rows: Arc::clone(&rows) };
         let pieces = Pieces::new(records.clone(), store);
         Self {
@@ -86,15 +91,17 @@ impl Files {
             decoding: Semaphore::new(DECODING),
             taking: Semaphore::new(limits::UPLOADS_AT_ONCE),
             giving: Arc::new(Semaphore::new(limits::DOWNLOADS_AT_ONCE)),
+            scans: scanner.map(Scans::new),
             leased: AtomicU64::new(0),
             records,
             pieces,
         }
     }
 
-    /// The largest file, in bytes.
+    /// The largest file, in bytes. What cannot be scanned is not taken.
     pub fn max_bytes(&self) -> u64 {
-        self.config.max_bytes
+        let scanned = self.scans.as_ref().map_or(u64::MAX, Scans::max_bytes);
+        self.config.max_bytes.min(scanned)
     }
 
     /// A file in one of its forms, where the reader may have its bytes.
@@ -109,7 +116,8 @@ impl Files {
         match file.state() {
             FileState::Ready => {}
             FileState::Scanning => {
-                return Err(Error::new(Code::FailedPrecondition, "the file is being scanned; try again later"));
+                let wait = std::time::Duration::from_secs(limits::SCAN_WAIT_S);
+                return Err(Error::unavailable("the file is being scanned; try again").retry_after(wait));
             }
             FileState::Infected => {
                 return Err(Error::new(Code::FailedPrecondition, "a scanner found something in the file"));
@@ -143,9 +151,20 @@ impl Files {
         first: u64,
         last: u64,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
-        const STEP: u64 = limits::DOWNLOAD_STEP_BYTES as u64;
         let busy = || Error::unavailable("too many files are given at once");
         let permit = Arc::clone(&self.giving).try_acquire_owned().map_err(|_| busy())?;
+        self.stream(tenant, content, (first, last), Some(permit)).await
+    }
+
+    /// The bytes `first..=last` of a content; `permit` is kept until they were given.
+    pub(crate) async fn stream(
+        &self,
+        tenant: &TenantId,
+        content: &str,
+        (first, last): (u64, u64),
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
+        const STEP: u64 = limits::DOWNLOAD_STEP_BYTES as u64;
         let row = self.contents.find(tenant, content).await?.ok_or_else(|| {
             tracing::error!(tenant.id = %tenant, "file refers to a content that is not there");
             Error::internal()
@@ -197,5 +216,5 @@ struct Given {
     list: PieceList,
     pieces: Pieces,
     tenant: TenantId,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }

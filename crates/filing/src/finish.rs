@@ -103,7 +103,7 @@ impl Files {
             name: row.name.clone(),
             content_type: made.content_type.to_owned(),
             size_bytes: made.size_bytes,
-            state: FileState::Ready.into(),
+            state: self.first_state().into(),
             content: made.content,
             description: Some(made.description),
             created_us,
@@ -112,6 +112,10 @@ impl Files {
             ..FileRow::default()
         };
         self.records.remember(tenant, &Due::File(id.clone()), expires_us).await?;
+        if file.state() == FileState::Scanning {
+            let due_us = created_us + seconds_us(limits::SCAN_AGAIN_S);
+            self.records.remember(tenant, &Due::File(id.clone()), due_us).await?;
+        }
         if let Ok(owner) = UserId::parse(&row.owner) {
             let version = u64::try_from(row.created_us).unwrap_or(0);
             let key = tables::user_file(tenant, &owner, id);
@@ -223,7 +227,9 @@ impl Files {
         let Ok(poster) = FileId::parse(&upload.row.poster) else { return Ok(()) };
         let tenant = &upload.tenant;
         let Some(found) = self.records.read::<FileRow>(tables::file(tenant, &poster)).await? else { return Ok(()) };
-        if found.row.owner != upload.row.owner || found.row.state() != FileState::Ready {
+        // Its thumbnails are pictures that were made here, which no scanner has to look at.
+        let is_there = matches!(found.row.state(), FileState::Ready | FileState::Scanning);
+        if found.row.owner != upload.row.owner || !is_there {
             return Ok(());
         }
         let shown = found.row.description.ok_or_else(|| corrupt("files"))?;

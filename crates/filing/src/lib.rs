@@ -17,6 +17,7 @@ mod quota;
 mod range;
 mod reader;
 mod records;
+mod scan;
 mod sweep;
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,7 @@ impl Files {
     }
 
     /// Looks at what is due until the end.
-    pub async fn sweep(&self, end: CancellationToken) {
+    pub async fn sweep(self: Arc<Self>, end: CancellationToken) {
         let mut every = tokio::time::interval(LOOK_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while end.run_until_cancelled(every.tick()).await.is_some() {
@@ -95,7 +95,7 @@ impl Files {
     }
 
     /// Looks at what is due by now, unless another process does.
-    pub(crate) async fn look(&self) -> Result<(), Error> {
+    pub(crate) async fn look(self: &Arc<Self>) -> Result<(), Error> {
         if !self.lease().await? {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Files {
     }
 
     /// Looks at some of what is due in an hour; says whether there may be more.
-    async fn look_at(&self, hour: u64) -> Result<bool, Error> {
+    async fn look_at(self: &Arc<Self>, hour: u64) -> Result<bool, Error> {
         let range = tables::file_dues(hour, now_us(), PAGE);
         let rows = self.records.rows.range(range).await.map_err(unavailable)?;
         let count = rows.len();
@@ -156,7 +156,7 @@ impl Files {
         Ok(is_set)
     }
 
-    async fn handle(&self, tenant: &TenantId, due: &Due) -> Result<(), Error> {
+    async fn handle(self: &Arc<Self>, tenant: &TenantId, due: &Due) -> Result<(), Error> {
         match due {
             Due::Upload(id) => self.handle_upload(tenant, id).await,
             Due::File(id) => self.handle_file(tenant, id).await,
@@ -263,7 +263,7 @@ impl Files {
         self.records.set_for(key, &row, Some(version), ttl_s).await.map(drop)
     }
 
-    async fn handle_file(&self, tenant: &TenantId, id: &FileId) -> Result<(), Error> {
+    async fn handle_file(self: &Arc<Self>, tenant: &TenantId, id: &FileId) -> Result<(), Error> {
         let key = tables::file(tenant, id);
         let Some(Found { mut row, version }) = self.records.read::<FileRow>(key.clone()).await? else {
             return Ok(());
@@ -274,7 +274,14 @@ impl Files {
         if row.state() == FileState::Deleted {
             return self.bury(tenant, id).await;
         }
+        if row.state() == FileState::Infected {
+            self.disarm(tenant, id).await?;
+        }
         let last_us = self.last_us(tenant, row.created_us).await?;
+        if row.state() == FileState::Scanning && row.expires_us.min(last_us) > now_us {
+            let due_us = self.scan_when_due(tenant, id, &row);
+            return again(due_us.min(row.expires_us).min(last_us)).await;
+        }
         if row.expires_us == 0 && last_us > now_us {
             return Ok(());
         }
@@ -307,15 +314,29 @@ impl Files {
         Ok(if days == 0 { TimeUs::MAX } else { created_us.saturating_add(kept_us) })
     }
 
-    /// Gives back what a deleted file had: its bytes, its place in the list, its part of the quota.
+    /// Gives back what a deleted file had: its place in the list, its bytes, its part of the quota.
     async fn bury(&self, tenant: &TenantId, id: &FileId) -> Result<(), Error> {
         let key = tables::file(tenant, id);
         let Some(Found { mut row, version }) = self.records.read::<FileRow>(key.clone()).await? else {
             return Ok(());
         };
-        if row.state() != FileState::Deleted || row.released {
+        if row.state() != FileState::Deleted {
             return Ok(());
         }
+        if let Ok(owner) = UserId::parse(&row.owner) {
+            self.records.delete(&[tables::user_file(tenant, &owner, id)]).await?;
+        }
+        // What was infected has given back all it had.
+        if !row.released {
+            self.release(tenant, id, &row).await?;
+            row.released = true;
+        }
+        let ttl_s = Some(limits::FILE_DELETED_TTL_S);
+        self.records.set_for(key, &row, Some(version), ttl_s).await.map(drop)
+    }
+
+    /// Gives back a file's bytes and its part of the quota.
+    pub(crate) async fn release(&self, tenant: &TenantId, id: &FileId, row: &FileRow) -> Result<(), Error> {
         let thumbnails = row.description.iter().flat_map(|shown| &shown.thumbnails).map(|shown| &shown.content);
         let mut contents: Vec<&String> = thumbnails.chain([&row.content]).collect();
         contents.sort_unstable();
@@ -323,13 +344,7 @@ impl Files {
         for content in contents {
             self.contents.release(tenant, content, id).await?;
         }
-        if let Ok(owner) = UserId::parse(&row.owner) {
-            self.records.delete(&[tables::user_file(tenant, &owner, id)]).await?;
-        }
-        self.counted.give_back(tenant, id, row.counted_bytes).await?;
-        row.released = true;
-        let ttl_s = Some(limits::FILE_DELETED_TTL_S);
-        self.records.set_for(key, &row, Some(version), ttl_s).await.map(drop)
+        self.counted.give_back(tenant, id, row.counted_bytes).await
     }
 
     /// Deletes what a deleted tenant's files left: bytes first, then the rows that said where they were.

@@ -7,6 +7,7 @@ use stonechat_blobs::{BlobsConfig, MasterKeySource, StoreConfig};
 use stonechat_model::{ConversationId, FileId, TenantId, UserId, now_us};
 use stonechat_proto::internal::v1::{FileRefRow, FileRow, FileState, UploadRow, UploadState};
 use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Put, Rows, tables};
+use stonechat_scan::Scanner;
 use tempfile::TempDir;
 
 use crate::{
@@ -18,34 +19,42 @@ use crate::{
 const MIB: usize = 1 << 20;
 const QUOTA: u64 = 1 << 40;
 
-struct World {
-    files: Arc<Files>,
-    tenant: TenantId,
-    alice: UserId,
+pub(crate) struct World {
+    pub files: Arc<Files>,
+    pub tenant: TenantId,
+    pub alice: UserId,
     folder: TempDir,
 }
 
 impl World {
     async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    pub async fn scanned(scanner: Scanner) -> Self {
+        Self::with(Some(scanner)).await
+    }
+
+    async fn with(scanner: Option<Scanner>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let rows: Arc<dyn Rows> =
             EmbeddedRows::open(&folder.path().join("rows"), EmbeddedRowsConfig::default()).unwrap();
-        let files = Arc::new(Self::open(&folder, &rows).await);
+        let files = Arc::new(Self::open(&folder, &rows, scanner).await);
         let (tenant, alice) = (TenantId::parse("acme").unwrap(), UserId::parse("alice").unwrap());
         Self { files, tenant, alice, folder }
     }
 
     /// A process of its own on the same rows and blobs.
-    async fn open(folder: &TempDir, rows: &Arc<dyn Rows>) -> Files {
+    async fn open(folder: &TempDir, rows: &Arc<dyn Rows>, scanner: Option<Scanner>) -> Files {
         let (folder, master) = (folder.path().join("blobs"), folder.path().join("master.key"));
         let config = StoreConfig { blobs: BlobsConfig::Folder(folder), master_keys: MasterKeySource::Made(master) };
         let store = stonechat_blobs::open(config, Arc::clone(rows)).await.unwrap();
         let config = FilesConfig { max_bytes: 1 << 32, unreferenced_s: 3_600 };
-        Files::new(config, FilesDependencies { rows: Arc::clone(rows), store })
+        Files::new(config, FilesDependencies { rows: Arc::clone(rows), store, scanner })
     }
 
-    async fn another(&self) -> Files {
-        Self::open(&self.folder, &self.files.records.rows).await
+    pub async fn another(&self) -> Files {
+        Self::open(&self.folder, &self.files.records.rows, None).await
     }
 
     async fn begin(&self, size: usize, is_part: bool) -> Upload {
@@ -61,14 +70,15 @@ impl World {
         self.files.create(&self.tenant, QUOTA, new).await.unwrap()
     }
 
-    async fn upload(&self, content: &[u8]) -> FileId {
+    pub async fn upload(&self, content: &[u8]) -> FileId {
         let upload = self.begin(content.len(), false).await;
-        let upload = append(&self.files, upload, content).await.unwrap();
+        // Without bytes it has every one.
+        let upload = if upload.is_open() { append(&self.files, upload, content).await.unwrap() } else { upload };
         assert!(self.files.finish(&self.tenant, &upload.id).await.unwrap());
         upload.id
     }
 
-    async fn fetch(&self, id: &FileId) -> Option<Vec<u8>> {
+    pub async fn fetch(&self, id: &FileId) -> Option<Vec<u8>> {
         use futures::TryStreamExt as _;
         let reader = Reader::User(self.alice.clone());
         let shown = self.files.show(&self.tenant, &reader, id, crate::Variant::Whole).await.ok()?;
@@ -76,13 +86,13 @@ impl World {
         Some(bytes.try_collect::<Vec<Bytes>>().await.unwrap().concat())
     }
 
-    async fn file(&self, id: &FileId) -> FileRow {
+    pub async fn file(&self, id: &FileId) -> FileRow {
         let found = self.files.records.read::<FileRow>(tables::file(&self.tenant, id)).await.unwrap();
         found.unwrap().row
     }
 
     /// Changes an upload's row as if time had passed.
-    async fn age(&self, id: &FileId, change: impl Fn(&mut UploadRow)) {
+    pub async fn age(&self, id: &FileId, change: impl Fn(&mut UploadRow)) {
         let key = tables::upload(&self.tenant, id);
         let Found { mut row, version } = self.files.records.read::<UploadRow>(key.clone()).await.unwrap().unwrap();
         change(&mut row);
@@ -90,7 +100,7 @@ impl World {
         self.files.records.remember(&self.tenant, &Due::Upload(id.clone()), now_us()).await.unwrap();
     }
 
-    async fn age_file(&self, id: &FileId) {
+    pub async fn age_file(&self, id: &FileId) {
         let key = tables::file(&self.tenant, id);
         let Found { mut row, version } = self.files.records.read::<FileRow>(key.clone()).await.unwrap().unwrap();
         row.expires_us = now_us() - 1;
@@ -99,7 +109,7 @@ impl World {
     }
 
     /// Says that a message refers to a file, or no longer does.
-    async fn refer(&self, id: &FileId, removed: bool) {
+    pub async fn refer(&self, id: &FileId, removed: bool) {
         let chat = ConversationId::parse("chat").unwrap();
         let row = FileRefRow { removed, sender: "alice".to_owned() };
         let key = tables::file_ref(&self.tenant, id, &chat, 1);
@@ -108,18 +118,18 @@ impl World {
         self.files.records.write(vec![put]).await.unwrap();
     }
 
-    async fn sweep(&self) {
+    pub async fn sweep(&self) {
         // The first look says from where on.
         self.files.look().await.unwrap();
         self.files.look().await.unwrap();
     }
 
-    async fn used(&self) -> u64 {
+    pub async fn used(&self) -> u64 {
         crate::used_bytes(&self.files.records.rows, &self.tenant).await.unwrap()
     }
 
     /// Every blob in the store.
-    fn blobs(&self) -> BTreeSet<std::path::PathBuf> {
+    pub fn blobs(&self) -> BTreeSet<std::path::PathBuf> {
         fn walk(folder: &std::path::Path, found: &mut BTreeSet<std::path::PathBuf>) {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
@@ -190,7 +200,7 @@ async fn what_a_killed_process_left_is_finished_by_another() {
     let upload = world.begin(content.len(), false).await;
     let upload = append(&world.files, upload, &content).await.unwrap();
     assert!(world.fetch(&upload.id).await.is_none());
-    let other = world.another().await;
+    let other = Arc::new(world.another().await);
     // Begun by a process that was lost: its lease has run out.
     world.age(&upload.id, |row| row.leased_until_us = now_us() - 1).await;
     other.look().await.unwrap();

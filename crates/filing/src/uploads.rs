@@ -118,8 +118,8 @@ fn complete(is_part: bool) -> UploadState {
 
 impl Files {
     fn check_size(&self, size_bytes: u64) -> Result<(), Error> {
-        match size_bytes > self.config.max_bytes {
-            true => Err(Error::new(Code::TooLarge, format!("a file has {} bytes at most", self.config.max_bytes))),
+        match size_bytes > self.max_bytes() {
+            true => Err(Error::new(Code::TooLarge, format!("a file has {} bytes at most", self.max_bytes()))),
             false => Ok(()),
         }
     }

@@ -80,6 +80,13 @@ limits! {
     DOWNLOADS_AT_ONCE: usize = 1_024, "requests", "Requests of one process that give a file's bytes at once; more are refused as unavailable.";
     DOWNLOAD_STEP_BYTES: usize = 262_144, "bytes", "What a download reads at once; two of them are in memory.";
     SCANS_AT_ONCE: usize = 4, "files", "Files that a process has scanned at once; more wait.";
+    SCANS_WAITING: usize = 256, "files", "Files of a process that are scanned or wait for it; more are looked at later.";
+    SCAN_BYTES: u64 = 104_857_600, "bytes", "The largest file where files are scanned, unless the configuration says otherwise: as much as clamd takes.";
+    SCAN_LEASE_S: u64 = 60, "seconds", "How long a scan may take, and a second for each SCAN_BYTES_PER_S; after that the file is scanned again.";
+    SCAN_BYTES_PER_S: u64 = 4_194_304, "bytes per second", "How slow a scan may be.";
+    SCAN_AGAIN_S: u64 = 10, "seconds", "When a file is scanned again for which the scanner had no answer; each time twice as long.";
+    SCAN_AGAIN_MAX_S: u64 = 600, "seconds", "The longest pause after which a file is scanned again.";
+    SCAN_WAIT_S: u64 = 2, "seconds", "How long an upload's last request waits for the scan, and what is said to whoever asks for a file that is being scanned.";
     NAME_BYTES: usize = 256, "bytes", "A conversation's or a user's name.";
     AVATAR_BYTES: usize = 1_024, "bytes", "A reference to a picture.";
     ANNOUNCEMENT_BYTES: usize = 4_096, "bytes", "A conversation's announcement.";

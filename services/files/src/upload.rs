@@ -1,6 +1,6 @@
 //! One request, one file.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -102,13 +102,22 @@ async fn take(
     Ok((StatusCode::CREATED, location, axum::Json(to_file(&id, row))).into_response())
 }
 
-/// Makes the file, to its end though the caller goes.
+/// Makes the file, and has it scanned, to the end though the caller goes. Waits a little for the scan, so that a file is
+/// ready as a rule when its upload is.
 pub(crate) async fn finish(
     shared: &Arc<Shared>,
     tenant: &stonechat_model::TenantId,
     id: &stonechat_model::FileId,
 ) -> Result<bool, Error> {
     let (shared, tenant, id) = (Arc::clone(shared), tenant.clone(), id.clone());
-    let finishing = tokio::spawn(async move { Box::pin(shared.files.finished(&tenant, &id)).await });
-    finishing.await.map_err(|_| Error::internal())?
+    let finishing = tokio::spawn(async move {
+        let is_done = Box::pin(shared.files.finished(&tenant, &id)).await?;
+        Ok((is_done, is_done.then(|| shared.files.scan(&tenant, &id)).flatten()))
+    });
+    let (is_done, scanning) = finishing.await.map_err(|_| Error::internal())??;
+    if let Some(scanning) = scanning {
+        // Whatever comes of it is in the file's row.
+        drop(tokio::time::timeout(Duration::from_secs(limits::SCAN_WAIT_S), scanning).await);
+    }
+    Ok(is_done)
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use stonechat_blobs::{BlobsConfig, MasterKeySource, Store, StoreConfig};
-use stonechat_config::{Config, FilesStore, LogBackend, PresenceBackend, RowsBackend};
+use stonechat_config::{Config, Files, FilesStore, LogBackend, PresenceBackend, RowsBackend};
 use stonechat_lifecycle::Health;
 use stonechat_log::{CommandLog, EmbeddedCommandLog, EmbeddedEventStream, EventStream, next_generation};
 use stonechat_model::now_us;
@@ -13,6 +13,7 @@ use stonechat_rpc::{
     Presence,
     remote::{RemotePresence, RemoteRows},
 };
+use stonechat_scan::{ScanConfig, Scanner};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -37,6 +38,8 @@ pub struct Backends {
     pub presence: Arc<dyn Presence>,
     /// The bytes of files; only where this process serves them.
     pub store: Option<Arc<Store>>,
+    /// How files are scanned, if they are.
+    scan: Option<ScanConfig>,
     /// What the names of this process's nodes end with; another one at each start.
     pub start: String,
 }
@@ -48,6 +51,23 @@ pub struct Logs {
     pub commands: Arc<dyn CommandLog>,
     /// The event stream.
     pub events: Arc<dyn EventStream>,
+}
+
+impl Backends {
+    /// What scans files, if anything does.
+    pub fn scanner(&self) -> Option<Scanner> {
+        self.scan.clone().map(Scanner::new)
+    }
+}
+
+/// How files are scanned.
+fn scan(files: &Files) -> Result<Option<ScanConfig>, RunError> {
+    if files.clamd.is_empty() {
+        return Ok(None);
+    }
+    let address = files.clamd.parse().map_err(|error: stonechat_scan::InvalidAddress| RunError::Refused(format!("files.clamd: {error}")))?;
+    let timeout = Duration::from_millis(files.clamd_timeout_ms);
+    Ok(Some(ScanConfig { address, timeout, max_bytes: files.clamd_max_bytes }))
 }
 
 /// Opens backends for the roles of a process.
@@ -86,7 +106,8 @@ impl Opening<'_> {
             true => Some(self.store(&rows).await?),
             false => None,
         };
-        Ok(Backends { rows, logs, events, presence, store, start })
+        let scan = scan(&self.config.files)?;
+        Ok(Backends { rows, logs, events, presence, store, scan, start })
     }
 
     async fn rows(&self) -> Result<Arc<dyn Rows>, RunError> {

@@ -301,10 +301,10 @@ impl Starting<'_> {
             max_bytes: self.config.files.max_bytes,
             unreferenced_s: self.config.files.unreferenced_h * 3_600,
         };
-        let dependencies = FilesDependencies { rows: Arc::clone(&self.backends.rows), store };
+        let dependencies = FilesDependencies { rows: Arc::clone(&self.backends.rows), store, scanner: self.backends.scanner() };
         let files = Arc::new(Files::new(config, dependencies));
         let (sweeping, end) = (Arc::clone(&files), self.end.clone());
-        tasks.push(tokio::spawn(async move { sweeping.sweep(end).await }));
+        tasks.push(tokio::spawn(sweeping.sweep(end)));
         stonechat_files::router(files, Arc::clone(&nodes.gate))
     }
 

@@ -16,6 +16,7 @@ mod idempotency;
 mod operator;
 mod pull;
 mod quotas;
+mod scan;
 mod secrets;
 mod slow;
 mod support;

@@ -36,6 +36,7 @@ pub struct Server {
     pub address: SocketAddr,
     child: Child,
     data: TempDir,
+    environment: Vec<(String, String)>,
 }
 
 /// The key of the operator of these servers.
@@ -74,13 +75,15 @@ impl Server {
     pub async fn start_with(environment: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder");
         let (child, started) = spawn(data.path(), "127.0.0.1:0", environment).await;
-        Self { address: address_of(&started), started, child, data }
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { address: address_of(&started), started, child, data, environment }
     }
 
-    /// Kills it with SIGKILL and starts it again on the same folder and port.
+    /// Kills it with SIGKILL and starts it again as it was, on the same folder and port.
     pub async fn kill_and_restart(&mut self) {
         self.child.kill().await.expect("kill");
-        let (child, started) = spawn(self.data.path(), &self.address.to_string(), &[]).await;
+        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let (child, started) = spawn(self.data.path(), &self.address.to_string(), &environment).await;
         (self.child, self.started) = (child, started);
     }
 
