@@ -65,7 +65,10 @@ fn scan(files: &Files) -> Result<Option<ScanConfig>, RunError> {
     if files.clamd.is_empty() {
         return Ok(None);
     }
-    let address = files.clamd.parse().map_err(|error: stonechat_scan::InvalidAddress| RunError::Refused(format!("files.clamd: {error}")))?;
+    let address = files
+        .clamd
+        .parse()
+        .map_err(|error: stonechat_scan::InvalidAddress| RunError::Refused(format!("files.clamd: {error}")))?;
     let timeout = Duration::from_millis(files.clamd_timeout_ms);
     Ok(Some(ScanConfig { address, timeout, max_bytes: files.clamd_max_bytes }))
 }

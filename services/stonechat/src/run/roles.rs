@@ -301,7 +301,8 @@ impl Starting<'_> {
             max_bytes: self.config.files.max_bytes,
             unreferenced_s: self.config.files.unreferenced_h * 3_600,
         };
-        let dependencies = FilesDependencies { rows: Arc::clone(&self.backends.rows), store, scanner: self.backends.scanner() };
+        let dependencies =
+            FilesDependencies { rows: Arc::clone(&self.backends.rows), store, scanner: self.backends.scanner() };
         let files = Arc::new(Files::new(config, dependencies));
         let (sweeping, end) = (Arc::clone(&files), self.end.clone());
         tasks.push(tokio::spawn(sweeping.sweep(end)));

@@ -82,7 +82,8 @@ impl Server {
     /// Kills it with SIGKILL and starts it again as it was, on the same folder and port.
     pub async fn kill_and_restart(&mut self) {
         self.child.kill().await.expect("kill");
-        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let environment: Vec<_> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let (child, started) = spawn(self.data.path(), &self.address.to_string(), &environment).await;
         (self.child, self.started) = (child, started);
     }
