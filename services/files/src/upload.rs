@@ -112,7 +112,7 @@ pub(crate) async fn finish(
     let (shared, tenant, id) = (Arc::clone(shared), tenant.clone(), id.clone());
     let finishing = tokio::spawn(async move {
         let is_done = Box::pin(shared.files.finished(&tenant, &id)).await?;
-        Ok((is_done, is_done.then(|| shared.files.scan(&tenant, &id)).flatten()))
+        Ok::<_, Error>((is_done, is_done.then(|| shared.files.scan(&tenant, &id)).flatten()))
     });
     let (is_done, scanning) = finishing.await.map_err(|_| Error::internal())??;
     if let Some(scanning) = scanning {
