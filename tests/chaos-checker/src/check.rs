@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    ClientKey, Entry, Fault, History, NO_CONTENT, Observed, Report,
+    ClientKey, Entry, Fault, History, NO_CONTENT, Observed, Report, files,
     order::{self, Shown},
 };
 
@@ -43,6 +43,7 @@ pub fn check(history: &History) -> Report {
         judge_strangers(history, index, members, &shown, &mut report);
     }
     judge_sends(history, &sends, &shown, &mut report);
+    files::judge(history, &mut report);
     report
 }
 
@@ -72,6 +73,7 @@ fn read_sends(history: &History, report: &mut Report) -> HashMap<ClientKey, Send
                 }
                 Entry::Observed(event) => raise(&mut known, event.conversation, event.seq),
                 Entry::Connected | Entry::Disconnected | Entry::Ended { .. } => {}
+                Entry::Uploaded { .. } | Entry::Attached { .. } | Entry::Fetched { .. } => {}
             }
         }
     }

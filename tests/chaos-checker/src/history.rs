@@ -3,6 +3,9 @@
 /// A send's client id, as its 128 bits.
 pub type ClientKey = u128;
 
+/// A file's id, as its 128 bits.
+pub type FileKey = u128;
+
 /// The content of an attempt that is not compared with what arrives, for example of a create command.
 pub const NO_CONTENT: u64 = 0;
 
@@ -65,6 +68,29 @@ pub enum Entry {
     },
     /// The device showed an event.
     Observed(Observed),
+    /// The server answered that it keeps a file.
+    Uploaded {
+        /// The file.
+        file: FileKey,
+        /// A hash of its bytes.
+        content: u64,
+    },
+    /// The device showed an event that refers to a file.
+    Attached {
+        /// The conversation's index.
+        conversation: u32,
+        /// The event's seq.
+        seq: u64,
+        /// The file.
+        file: FileKey,
+    },
+    /// The device asked for a file at the end.
+    Fetched {
+        /// The file.
+        file: FileKey,
+        /// A hash of the bytes that it got; [`NO_CONTENT`] where it got none.
+        content: u64,
+    },
     /// At the end the client says that it has the conversation up to this seq.
     Ended {
         /// The conversation's index.

@@ -4,10 +4,11 @@
 //! client: this crate depends on nothing. [`check`] is the whole of it.
 
 mod check;
+mod files;
 mod history;
 mod order;
 mod report;
 
 pub use check::check;
-pub use history::{ClientKey, Conversation, Device, Entry, History, NO_CONTENT, Observed};
+pub use history::{ClientKey, Conversation, Device, Entry, FileKey, History, NO_CONTENT, Observed};
 pub use report::{Fault, Finding, Report};

@@ -18,6 +18,8 @@ pub enum Fault {
     Gap,
     /// Two devices differ at a seq or in where they end, or show what nobody sent.
     Diverged,
+    /// A device showed a message that refers to bytes that it cannot fetch, or to others than were uploaded.
+    Missing,
 }
 
 /// One fault, in words.
@@ -50,6 +52,12 @@ pub struct Report {
     pub gaps: u64,
     /// See [`Fault::Diverged`].
     pub diverged: u64,
+    /// See [`Fault::Missing`].
+    pub missing: u64,
+    /// Files that were uploaded.
+    pub files: u64,
+    /// Files of messages that devices showed, each as often as it was shown.
+    pub attached: u64,
     /// The first findings of each kind.
     pub findings: Vec<Finding>,
 }
@@ -63,12 +71,13 @@ impl Report {
             Fault::Reordered => self.reordered,
             Fault::Gap => self.gaps,
             Fault::Diverged => self.diverged,
+            Fault::Missing => self.missing,
         }
     }
 
     /// Whether there is no fault at all.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.doubled + self.reordered + self.gaps + self.diverged == 0
+        self.lost + self.doubled + self.reordered + self.gaps + self.diverged + self.missing == 0
     }
 
     /// The line that a run ends with.
@@ -86,6 +95,7 @@ impl Report {
             Fault::Reordered => &mut self.reordered,
             Fault::Gap => &mut self.gaps,
             Fault::Diverged => &mut self.diverged,
+            Fault::Missing => &mut self.missing,
         };
         *count += 1;
         if *count <= DESCRIBED as u64 {

@@ -2,7 +2,7 @@
 
 mod story;
 
-use stonechat_chaos_checker::{Entry, History, check};
+use stonechat_chaos_checker::{Device, Entry, History, NO_CONTENT, check};
 use story::{Mutation, Story};
 
 const SEEDS: u64 = 150;
@@ -114,4 +114,23 @@ fn the_closing_line_has_the_form_that_scripts_read() {
 fn the_checker_depends_on_nothing() {
     let manifest: toml::Table = include_str!("../Cargo.toml").parse().expect("manifest");
     assert!(manifest["dependencies"].as_table().expect("a table").is_empty());
+}
+
+#[test]
+fn a_file_without_its_bytes_is_found() {
+    let with = |uploaded: Option<u64>, fetched: Option<u64>| {
+        let file = 7;
+        let uploaded = uploaded.map(|content| Entry::Uploaded { file, content });
+        let shown = Entry::Attached { conversation: 0, seq: 1, file };
+        let fetched = fetched.map(|content| Entry::Fetched { file, content });
+        let entries = |own: Option<Entry>| own.into_iter().chain([shown]).chain(fetched).collect();
+        let device = |name: &str, own| Device { name: name.to_owned(), user: 0, entries: entries(own) };
+        check(&History { devices: vec![device("sender", uploaded), device("other", None)], ..History::default() })
+    };
+    let good = with(Some(5), Some(5));
+    assert!(good.is_clean() && (good.files, good.attached) == (1, 2), "{:?}", good.findings);
+    for (uploaded, fetched) in [(Some(5), Some(6)), (Some(5), None), (Some(5), Some(NO_CONTENT)), (None, Some(5))] {
+        let report = with(uploaded, fetched);
+        assert!(!report.is_clean() && report.missing == 2, "{uploaded:?} {fetched:?}");
+    }
 }

@@ -7,7 +7,11 @@ use stonechat_model::ConversationId;
 use stonechat_proto::v1;
 use tokio::sync::mpsc;
 
-use crate::link::{Incident, Link};
+use crate::{
+    content_of,
+    link::{Incident, Link},
+    shelf::Shelf,
+};
 
 type Answer = (ClientKey, Result<Sent, ClientError>);
 
@@ -17,6 +21,9 @@ pub struct ClientLink {
     events: mpsc::Receiver<Event>,
     answers: mpsc::UnboundedReceiver<Answer>,
     answer: mpsc::UnboundedSender<Answer>,
+    uploads: mpsc::UnboundedReceiver<Incident>,
+    uploaded: mpsc::UnboundedSender<Incident>,
+    shelf: Option<Shelf>,
 }
 
 impl ClientLink {
@@ -28,7 +35,15 @@ impl ClientLink {
         let options = Options { device: device.to_owned(), ..Options::new(url, token) };
         let (client, events) = Client::connect(options)?;
         let (answer, answers) = mpsc::unbounded_channel();
-        Ok(Self { client, events, answers, answer })
+        let (uploaded, uploads) = mpsc::unbounded_channel();
+        Ok(Self { client, events, answers, answer, uploads, uploaded, shelf: None })
+    }
+
+    /// Keeps its files here.
+    #[must_use]
+    pub fn with_files(mut self, shelf: Shelf) -> Self {
+        self.shelf = Some(shelf);
+        self
     }
 }
 
@@ -47,10 +62,30 @@ impl Link for ClientLink {
         id.as_u128()
     }
 
+    fn upload(&mut self, bytes: Vec<u8>) -> bool {
+        let Some(shelf) = self.shelf.clone() else { return false };
+        let uploaded = self.uploaded.clone();
+        tokio::spawn(async move {
+            let uploading = shelf.upload(&bytes);
+            // Whoever is gone needs no file.
+            let file = tokio::select! {
+                file = uploading => file,
+                () = uploaded.closed() => return,
+            };
+            let _ = uploaded.send(Incident::Uploaded { file, content: content_of(&bytes) });
+        });
+        true
+    }
+
+    async fn fetch(&mut self, file: &str) -> Option<Vec<u8>> {
+        self.shelf.as_ref()?.fetch(file).await
+    }
+
     async fn next(&mut self) -> Incident {
         loop {
             let incident = tokio::select! {
                 Some((client, result)) = self.answers.recv() => of_answer(client, result),
+                Some(uploaded) = self.uploads.recv() => Some(uploaded),
                 Some(event) = self.events.recv() => of_event(event),
                 // The client has ended for good; what it was asked stays unanswered.
                 else => std::future::pending().await,

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use prost::Message as _;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use stonechat_chaos_checker::{ClientKey, Device, Entry, NO_CONTENT, Observed};
+use stonechat_chaos_checker::{ClientKey, Device, Entry, FileKey, NO_CONTENT, Observed};
 use stonechat_proto::v1::{self, action, event};
 use tokio::{sync::watch, time::MissedTickBehavior};
 
@@ -25,6 +25,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest padding of a text.
 const PADDING_BYTES: usize = 160;
+/// The largest file, of random bytes.
+const FILE_BYTES: usize = 65_536;
 
 /// What all devices do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,8 @@ pub struct Role {
     pub creates: bool,
     /// Time between two sends in a storm; `None`: it only reads.
     pub pace: Option<Duration>,
+    /// How likely it is that a send has a file, where there are files.
+    pub with_file: f64,
     /// Where its choices begin.
     pub seed: u64,
 }
@@ -115,6 +119,10 @@ pub struct DeviceTask {
     last: HashMap<u32, u64>,
     entries: Vec<Entry>,
     texts: u64,
+    /// Files that are being uploaded.
+    uploading: usize,
+    /// Files of messages that were shown.
+    files: BTreeMap<FileKey, String>,
 }
 
 impl DeviceTask {
@@ -122,8 +130,8 @@ impl DeviceTask {
     pub fn new(role: Role, shared: Arc<Shared>, link: Box<dyn Link>, settled: Arc<AtomicBool>) -> Self {
         let chats = shared.plan.chats_of(role.user);
         let random = StdRng::seed_from_u64(role.seed);
-        let (open, last, entries) = Default::default();
-        Self { role, shared, link, settled, random, chats, open, last, entries, texts: 0 }
+        let (open, last, entries, files) = Default::default();
+        Self { role, shared, link, settled, random, chats, open, last, entries, texts: 0, uploading: 0, files }
     }
 
     /// Works until the end; gives the record.
@@ -150,6 +158,7 @@ impl DeviceTask {
                 }
             }
         }
+        self.fetch().await;
         self.hand_in()
     }
 
@@ -178,13 +187,27 @@ impl DeviceTask {
     }
 
     fn send(&mut self) {
+        if self.role.with_file > 0.0 && self.random.random_bool(self.role.with_file) {
+            let mut bytes = vec![0; self.random.random_range(1..=FILE_BYTES)];
+            self.random.fill(bytes.as_mut_slice());
+            // The message goes out when the file is there.
+            if self.link.upload(bytes) {
+                self.uploading += 1;
+                return;
+            }
+        }
+        self.send_with(None);
+    }
+
+    fn send_with(&mut self, file: Option<String>) {
         let kind = Plan::kind_of_roll(self.random.random_range(0..100));
         let chats = if self.chats[kind].is_empty() { &self.chats[0] } else { &self.chats[kind] };
         let Some(conversation) = chats.choose(&mut self.random).copied() else { return };
         self.texts += 1;
         let padding = "·".repeat(self.random.random_range(0..PADDING_BYTES / 2));
         let text = format!("{} says {} 👋 {padding}", self.role.name, self.texts);
-        let message = v1::Message { text, ..Default::default() };
+        let attachments = file.into_iter().map(|id| v1::Attachment { id, ..Default::default() }).collect();
+        let message = v1::Message { text, attachments, ..Default::default() };
         let content = content_of(&message.encode_to_vec());
         self.attempt(conversation, action::Kind::Send(message), content);
     }
@@ -214,6 +237,11 @@ impl DeviceTask {
                 *self.shared.refusals.lock().entry(code).or_default() += 1;
                 self.open.remove(&client);
             }
+            Incident::Uploaded { file, content } => {
+                self.uploading = self.uploading.saturating_sub(1);
+                self.entries.push(Entry::Uploaded { file: key_of(&file), content });
+                self.send_with(Some(file));
+            }
             Incident::Event { conversation, event } => self.show(&conversation, &event),
         }
     }
@@ -222,13 +250,20 @@ impl DeviceTask {
         // The user log is not judged here.
         let Some(conversation) = self.shared.numbers.get(conversation).copied() else { return };
         let content = match &event.body {
-            Some(event::Body::Message(message)) => content_of(&message.encode_to_vec()),
+            Some(event::Body::Message(message)) => content_of(&as_sent(message).encode_to_vec()),
             // Whatever else an event holds is compared between devices as a whole.
             _ => content_of(&event.encode_to_vec()),
         };
         let client = uuid::Uuid::try_parse(&event.client_id).map_or(0, |id| id.as_u128());
         let sender = self.shared.users.get(&event.sender).copied().unwrap_or(u32::MAX);
         self.entries.push(Entry::Observed(Observed { client, seq: event.seq, content, conversation, sender }));
+        if let Some(event::Body::Message(message)) = &event.body {
+            for attachment in &message.attachments {
+                let file = key_of(&attachment.id);
+                self.entries.push(Entry::Attached { conversation, seq: event.seq, file });
+                self.files.insert(file, attachment.id.clone());
+            }
+        }
         let last = self.last.entry(conversation).or_default();
         *last = event.seq.max(*last);
         self.shared.raise(conversation, event.seq);
@@ -238,11 +273,20 @@ impl DeviceTask {
     /// Whether every answer is there, and everything that anybody knows of in this user's conversations.
     fn look(&mut self) {
         let complete = self.open.is_empty()
+            && self.uploading == 0
             && self.chats.iter().flatten().all(|chat| {
                 let last = self.last.get(chat).copied().unwrap_or(0);
                 last > 0 && last >= self.shared.head(*chat)
             });
         self.settled.store(complete, Ordering::Relaxed);
+    }
+
+    /// Asks for the bytes of everything that messages referred to.
+    async fn fetch(&mut self) {
+        for (file, id) in std::mem::take(&mut self.files) {
+            let content = self.link.fetch(&id).await.map_or(NO_CONTENT, |bytes| content_of(&bytes));
+            self.entries.push(Entry::Fetched { file, content });
+        }
     }
 
     fn hand_in(mut self) -> Device {
@@ -253,8 +297,23 @@ impl DeviceTask {
     }
 }
 
-/// FNV-1a; never [`NO_CONTENT`].
-fn content_of(bytes: &[u8]) -> u64 {
+/// A file's id as a number.
+fn key_of(id: &str) -> FileKey {
+    let digits = id.trim_start_matches("fl_");
+    FileKey::from_str_radix(digits, 16).unwrap_or_else(|_| content_of(id.as_bytes()).into())
+}
+
+/// A message without what the server fills in.
+fn as_sent(message: &v1::Message) -> v1::Message {
+    let mut message = message.clone();
+    for attachment in &mut message.attachments {
+        *attachment = v1::Attachment { id: std::mem::take(&mut attachment.id), ..Default::default() };
+    }
+    message
+}
+
+/// A hash, FNV-1a; never [`NO_CONTENT`].
+pub fn content_of(bytes: &[u8]) -> u64 {
     let hash = bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));

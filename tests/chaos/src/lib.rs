@@ -10,15 +10,18 @@ mod plan;
 pub mod probe;
 mod schedule;
 mod server;
+mod shelf;
 mod storm;
 mod world;
 
 pub use client::ClientLink;
+pub use device::content_of;
 pub use full_disk::{FullDiskWorld, SmallDisk};
 pub use gauge::{Figures, Latencies, PartFigures};
 pub use link::{Incident, Link, World, WorldError};
 pub use plan::{Chat, Plan};
 pub use schedule::{Blow, FollowUp, schedule};
 pub use server::{Server, ServerError, Started};
+pub use shelf::Shelf;
 pub use storm::{Settings, StormError, Summary, run};
 pub use world::RealWorld;

@@ -28,6 +28,13 @@ pub enum Incident {
         /// The code of the refusal.
         code: String,
     },
+    /// A file is there that was to be uploaded.
+    Uploaded {
+        /// Its id.
+        file: String,
+        /// A hash of its bytes, as [`crate::content_of`] makes it.
+        content: u64,
+    },
     /// An event is to be shown.
     Event {
         /// The conversation's id; empty for the user log.
@@ -42,6 +49,17 @@ pub enum Incident {
 pub trait Link: Send {
     /// Hands over a command; gives the client id that it goes out with however often.
     fn send(&mut self, conversation: &ConversationId, action: v1::Action) -> ClientKey;
+
+    /// Uploads a file, however often that has to be begun again; [`Incident::Uploaded`] says that it is there. Says
+    /// whether files are kept in this world.
+    fn upload(&mut self, _bytes: Vec<u8>) -> bool {
+        false
+    }
+
+    /// Fetches a file; `None` where it cannot be had.
+    async fn fetch(&mut self, _file: &str) -> Option<Vec<u8>> {
+        None
+    }
 
     /// What happens next. May be dropped while it waits, without losing anything.
     async fn next(&mut self) -> Incident;

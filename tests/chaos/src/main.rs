@@ -14,7 +14,8 @@ use stonechat_chaos_checker::Report;
 /// Kills the server under load and judges what its clients saw.
 ///
 /// Ends with `acked=N kills=N lost=0 doubled=0 reordered=0 gaps=0 diverged=0`, and with an error unless all five
-/// are zero, every send was answered and every device had everything at the end.
+/// are zero, every file of a message could be fetched as it was uploaded, every send was answered and every device had
+/// everything at the end.
 #[derive(Parser)]
 #[command(name = "chaos")]
 struct Arguments {
@@ -130,6 +131,9 @@ fn show(arguments: &Arguments, summary: &Summary, report: &Report) -> bool {
             ("reordered", report.reordered),
             ("gaps", report.gaps),
             ("diverged", report.diverged),
+            ("missing", report.missing),
+            ("files", report.files),
+            ("attached", report.attached),
         ] {
             line[name] = json!(count);
         }
@@ -142,6 +146,10 @@ fn show(arguments: &Arguments, summary: &Summary, report: &Report) -> bool {
         let (first, usual, longest) = (s.first_start_ms, s.recovery_p50_ms, s.recovery_max_ms);
         println!("start to ready: {first} ms at first, then {usual} ms median, {longest} ms longest");
         println!("answers across kills: half within {} ms, 99.9 % within {} ms", s.answer_p50_ms, s.answer_p999_ms);
+        let (files, shown, missing) = (report.files, report.attached, report.missing);
+        println!(
+            "files: {files} uploaded, shown {shown} times on devices that then fetched them, {missing} without its bytes"
+        );
         println!("everybody had everything {} ms after the last send; {} events shown", s.settle_ms, s.observed);
     }
     for finding in &report.findings {

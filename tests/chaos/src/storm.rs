@@ -28,6 +28,9 @@ const AFTERMATH: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(4);
 /// Devices of a user.
 const DEVICES: u32 = 2;
+/// Of the sends so many a second have a file, and not more than this share: each is fetched by every device at the end.
+const FILES_PER_S: f64 = 4.0;
+const FILES_SHARE: f64 = 0.05;
 
 /// What storm it shall be.
 #[derive(Debug, Clone)]
@@ -188,6 +191,7 @@ impl Storm<'_> {
                 name,
                 creates: number == 0,
                 pace: (number < DEVICES).then_some(pace),
+                with_file: (FILES_PER_S / f64::from(self.settings.rate.max(1))).min(FILES_SHARE),
                 seed: self.settings.seed ^ (u64::from(user) << 8) ^ u64::from(number),
             };
             let settled = Arc::new(AtomicBool::new(false));

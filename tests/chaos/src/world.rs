@@ -17,6 +17,7 @@ use crate::{
     client::ClientLink,
     link::{Link, World, WorldError},
     server::ServerError,
+    shelf::Shelf,
 };
 
 /// How long a start may take before something is wrong.
@@ -60,8 +61,9 @@ impl RealWorld {
 impl World for RealWorld {
     fn link(&self, user: &UserId, device: &str) -> Result<Box<dyn Link>, WorldError> {
         let token = self.token(user).ok_or_else(|| WorldError("the server never was ready".to_owned()))?;
-        let link = ClientLink::open(&format!("http://{}", self.address), token, device);
-        Ok(Box::new(link.map_err(|error| WorldError(error.to_string()))?))
+        let link = ClientLink::open(&format!("http://{}", self.address), token.clone(), device);
+        let link = link.map_err(|error| WorldError(error.to_string()))?;
+        Ok(Box::new(link.with_files(Shelf::new(self.address, token))))
     }
 
     fn start(&mut self) -> Result<(), WorldError> {

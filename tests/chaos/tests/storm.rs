@@ -29,6 +29,7 @@ async fn a_server_that_keeps_its_promises_is_found_good() {
     assert_eq!((summary.kills, summary.unsettled_devices, report.unanswered), (6, 0, 0));
     assert!(summary.sends_per_second >= 45.0 && report.acked > 450, "{summary:?}");
     assert_eq!(summary.devices, 36);
+    assert!(report.files > 10 && report.attached > report.files, "{} files", report.files);
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,4 +60,10 @@ async fn a_device_that_shows_events_in_the_wrong_order_is_noticed() {
 async fn a_device_that_shows_other_content_is_noticed() {
     let (_, report) = storm(Fault::AltersDelivery).await;
     assert!(report.diverged > 0, "{}", report.closing_line(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_file_is_lost_is_noticed() {
+    let (_, report) = storm(Fault::ForgetsFiles).await;
+    assert!(report.missing > 0 && !report.is_clean(), "{} files", report.files);
 }

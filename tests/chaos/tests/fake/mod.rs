@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use stonechat_chaos::{Incident, Link, World, WorldError};
+use stonechat_chaos::{Incident, Link, World, WorldError, content_of};
 use stonechat_model::{ConversationId, UserId};
 use stonechat_proto::v1::{Action, Event, action, event};
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ pub enum Fault {
     SwapsDelivery,
     /// One device is given other content.
     AltersDelivery,
+    /// A kill takes the bytes of the newest file with it.
+    ForgetsFiles,
 }
 
 #[derive(Default)]
@@ -36,6 +38,7 @@ struct State {
     members: HashMap<String, HashSet<String>>,
     seqs: HashMap<(String, String), u64>,
     submitted: u64,
+    files: Vec<Option<Vec<u8>>>,
 }
 
 pub struct FakeWorld {
@@ -95,6 +98,11 @@ impl World for FakeWorld {
                 log.pop();
             }
         }
+        if self.fault == Fault::ForgetsFiles
+            && let Some(newest) = state.files.last_mut()
+        {
+            *newest = None;
+        }
         drop(state);
         self.changed.send_modify(|n| *n += 1);
         Ok(())
@@ -131,6 +139,20 @@ impl Link for FakeLink {
         self.open.push_back((client, conversation.to_string(), action));
         self.news.mark_changed();
         client
+    }
+
+    fn upload(&mut self, bytes: Vec<u8>) -> bool {
+        let content = content_of(&bytes);
+        let mut state = self.state.lock().expect("no panic under the lock");
+        let file = format!("fl_{:032x}", state.files.len());
+        state.files.push(Some(bytes));
+        self.ready.push_back(Incident::Uploaded { file, content });
+        true
+    }
+
+    async fn fetch(&mut self, file: &str) -> Option<Vec<u8>> {
+        let at = usize::from_str_radix(file.trim_start_matches("fl_"), 16).expect("a number");
+        self.state.lock().expect("no panic under the lock").files[at].clone()
     }
 
     async fn next(&mut self) -> Incident {
