@@ -24,6 +24,8 @@ CHAOS_RATE ?= 2500
 CHAOS_CLUSTER_ARGS ?=
 # chaos-webhooks
 CHAOS_WEBHOOKS_ARGS ?=
+# transfers
+TRANSFERS_ARGS ?=
 # sim: seeds FROM .. FROM+SEEDS
 SEEDS ?= 1000
 FROM ?= 0
@@ -116,6 +118,15 @@ chaos-webhooks: ## A storm over webhooks: receiver and server are killed under l
 	tests/venv.sh target/webhook-tools services/webhooks/chaos/requirements.txt
 	target/webhook-tools/bin/python services/webhooks/chaos/chaos.py --binary target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/stonechat \
 		$(CHAOS_WEBHOOKS_ARGS)
+
+.PHONY: transfers
+transfers: ## Uploads by public clients of tus over cut connections, the server killed; TRANSFERS_ARGS=--help for more; needs python3 and npm
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
+	tests/venv.sh target/transfer-tools/python tests/transfers/clients/requirements.txt
+	mkdir -p target/transfer-tools/node && cp tests/transfers/clients/package.json target/transfer-tools/node
+	npm install --prefix target/transfer-tools/node --no-package-lock --ignore-scripts --no-audit --no-fund --silent
+	$(RUN) --package stonechat-transfers -- --python target/transfer-tools/python/bin/python \
+		--node target/transfer-tools/node $(TRANSFERS_ARGS)
 
 .PHONY: cluster
 cluster: backends ## A cluster on loopback: real Kafka, Cassandra and Redis, every role; CLUSTER_ARGS=--help for more

@@ -7,6 +7,7 @@ folder=$1
 requirements=$2
 cmp --silent "$requirements" "$folder/requirements.txt" && exit
 rm -rf "$folder"
+mkdir -p "$(dirname "$folder")"
 if ! python3 -m venv "$folder" 2>/dev/null; then
     rm -rf "$folder"
     apt-get update && apt-get install --yes --no-install-recommends python3-venv

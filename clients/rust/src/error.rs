@@ -23,6 +23,9 @@ pub enum ClientError {
     /// No token is to be had.
     #[error("token: {0}")]
     Token(String),
+    /// A file of this machine cannot be read or written.
+    #[error("file: {0}")]
+    File(String),
     /// The client was closed.
     #[error("client was closed")]
     Stopped,
@@ -34,7 +37,9 @@ impl ClientError {
         match self {
             Self::Refused(error) => error.retryable,
             Self::Unreachable(_) => true,
-            Self::Closed(..) | Self::Url(_) | Self::Protocol(_) | Self::Token(_) | Self::Stopped => false,
+            Self::Closed(..) | Self::Url(_) | Self::Protocol(_) | Self::Token(_) | Self::File(_) | Self::Stopped => {
+                false
+            }
         }
     }
 }

@@ -15,17 +15,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`core`] is the state machine without I/O; [`Client`] is the shell around it.
+//! [`Files`] uploads and downloads. [`core`] is the state machine without I/O; [`Client`] is the shell around it.
 
 mod client;
 mod connection;
 pub mod core;
 mod driver;
 mod error;
+mod files;
 mod options;
 
 pub use client::{Client, Sent};
 pub use driver::Event;
 pub use error::ClientError;
+pub use files::{FileInfo, Files, Progress};
 pub use options::{Encoding, Options, TokenProvider};
 pub use stonechat_proto::v1;

@@ -309,6 +309,12 @@ async fn parts_go_the_way_of_what_was_made_of_them() {
         poster: None,
     };
     let made = world.files.concatenate(&world.tenant, &reader, &parts, new.clone()).await.unwrap();
+    let again = world.files.concatenate(&world.tenant, &reader, &parts, new.clone()).await.unwrap();
+    assert_eq!(again.id, made.id, "the client had not heard of it");
+    let backwards: Vec<_> = parts.iter().rev().cloned().collect();
+    for others in [&backwards[..], &parts[1..]] {
+        assert!(world.files.concatenate(&world.tenant, &reader, others, new.clone()).await.is_err());
+    }
     assert!(world.files.finish(&world.tenant, &made.id).await.unwrap());
     for id in parts.iter().chain([&made.id]) {
         world.age(id, |row| row.ended_us = now_us() - GRACE_US - 1).await;
@@ -318,7 +324,9 @@ async fn parts_go_the_way_of_what_was_made_of_them() {
     assert_eq!(world.used().await, content.len() as u64);
     world.files.delete(&world.tenant, &made.id).await.unwrap();
     assert_eq!((world.used().await, world.blobs().len()), (0, 0));
-    assert!(world.files.concatenate(&world.tenant, &reader, &parts, new).await.is_err(), "parts are taken once");
+    let after = world.files.concatenate(&world.tenant, &reader, &parts, new).await;
+    assert!(after.is_ok_and(|after| after.id == made.id), "parts are taken once");
+    assert_eq!((world.used().await, world.blobs().len()), (0, 0));
 }
 
 #[tokio::test]

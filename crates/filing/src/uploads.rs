@@ -214,7 +214,8 @@ impl Files {
         self.records.set(tables::upload(tenant, id), row, Some(version)).await.map(drop)
     }
 
-    /// Makes a final upload of parts; the file is to be made of it then.
+    /// Makes a final upload of parts; the file is to be made of it then. Asked for again it gives what was made of them:
+    /// a client that did not hear the answer knows nothing of it.
     pub async fn concatenate(
         &self,
         tenant: &TenantId,
@@ -222,44 +223,65 @@ impl Files {
         parts: &[FileId],
         new: NewUpload,
     ) -> Result<Upload, Error> {
-        let mut uploads = Vec::new();
+        let mut uploads: Vec<Upload> = Vec::new();
         for part in parts {
-            let upload = self.upload(tenant, reader, part).await?;
-            if upload.is_over()
-                || upload.row.state() != UploadState::Part
-                || uploads.iter().any(|other: &Upload| other.id == upload.id)
-            {
-                return Err(Error::invalid(format!("upload {part} is no part with every byte")));
-            }
-            uploads.push(upload);
+            uploads.push(self.upload(tenant, reader, part).await?);
         }
-        let size_bytes = uploads.iter().map(Upload::size_bytes).sum();
+        // Where whoever took them was interrupted it goes on.
+        let mut made = match self.made_of(tenant, reader, &uploads).await? {
+            Some(made) if made.is_open() => made,
+            Some(made) => return Ok(made),
+            None => self.begin_final(tenant, &uploads, new).await?,
+        };
+        for part in &mut uploads {
+            if !self.take(part, &made.id).await? {
+                self.end(tenant, &made.id, &mut made.row, made.version).await?;
+                return Err(conflict());
+            }
+        }
+        made.row.state = UploadState::Finishing.into();
+        made.row.offset_bytes = made.row.size_bytes;
+        made.row.pieces = uploads.iter().flat_map(|part| part.row.pieces.clone()).collect();
+        if !self.records.set(tables::upload(tenant, &made.id), &made.row, Some(made.version)).await? {
+            return Err(conflict());
+        }
+        made.version += 1;
+        Ok(made)
+    }
+
+    /// Begins a final upload before its parts are taken: what becomes of them is said by its row.
+    async fn begin_final(&self, tenant: &TenantId, parts: &[Upload], new: NewUpload) -> Result<Upload, Error> {
+        for (index, part) in parts.iter().enumerate() {
+            let is_twice = parts[..index].iter().any(|other| other.id == part.id);
+            if is_twice || part.is_over() || part.row.state() != UploadState::Part {
+                return Err(Error::invalid(format!("upload {} is no part with every byte", part.id)));
+            }
+        }
+        let size_bytes = parts.iter().map(Upload::size_bytes).sum();
         self.check_size(size_bytes)?;
         let (id, now_us) = (FileId::generate(), now_us());
-        // Begun before its parts are taken: what becomes of them is said by this row.
-        let mut row = UploadRow {
+        let row = UploadRow {
             size_bytes,
             state: UploadState::Open.into(),
-            parts: parts.iter().map(ToString::to_string).collect(),
+            parts: parts.iter().map(|part| part.id.to_string()).collect(),
             expires_us: now_us + GRACE_US,
             ..new.to_row(now_us)
         };
         self.records.remember(tenant, &Due::Upload(id.clone()), now_us + FINISH_AGAIN_US).await?;
-        let key = tables::upload(tenant, &id);
-        self.records.set(key.clone(), &row, None).await?;
-        for part in &mut uploads {
-            if !self.take(part, &id).await? {
-                self.end(tenant, &id, &mut row, 1).await?;
-                return Err(conflict());
-            }
-        }
-        row.state = UploadState::Finishing.into();
-        row.offset_bytes = size_bytes;
-        row.pieces = uploads.iter().flat_map(|part| part.row.pieces.clone()).collect();
-        if !self.records.set(key, &row, Some(1)).await? {
-            return Err(conflict());
-        }
-        Ok(Upload { id, tenant: tenant.clone(), row, version: 2 })
+        self.records.set(tables::upload(tenant, &id), &row, None).await?;
+        Ok(Upload { id, tenant: tenant.clone(), row, version: 1 })
+    }
+
+    /// The final upload that took just these parts before, or began to.
+    async fn made_of(&self, tenant: &TenantId, reader: &Reader, parts: &[Upload]) -> Result<Option<Upload>, Error> {
+        let taken = parts.first().filter(|part| part.row.state() == UploadState::Taken);
+        let Some(into) = taken.and_then(|part| FileId::parse(&part.row.into).ok()) else { return Ok(None) };
+        let made = match self.upload(tenant, reader, &into).await {
+            Err(error) if error.code == Code::NotFound => return Ok(None),
+            made => made?,
+        };
+        let is_of_these = made.row.parts.iter().map(String::as_str).eq(parts.iter().map(|part| part.id.as_str()));
+        Ok(Some(made).filter(|made| is_of_these && made.row.state() != UploadState::Ended))
     }
 
     /// Takes a part for a final upload; says whether it was still to be had.

@@ -1,5 +1,7 @@
 //! `stonechat send`, `history` and `listen`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 use stonechat_client::{
@@ -9,7 +11,7 @@ use stonechat_client::{
 };
 
 use super::{
-    CliError,
+    CliError, files,
     forward::{self, ForwardArgs},
     output,
     platform::context,
@@ -33,17 +35,22 @@ pub struct SendArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// A file that goes along; again for each.
+    #[arg(long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
     /// The text.
+    #[arg(required_unless_present = "files", default_value = "", hide_default_value = true)]
     text: String,
 }
 
 /// Sends a message.
 pub async fn send(args: SendArgs) -> Result<(), CliError> {
+    let attachments = files::attach(&args.server, &args.files).await?;
     let connected = args.server.connect(Bootstrap::Live).await?;
     ignore(connected.events);
     let client = connected.client;
     let conversation = args.conversation.resolve(&client).await?;
-    let message = Message { text: args.text, reply_to: args.reply_to, ..Message::default() };
+    let message = Message { text: args.text, reply_to: args.reply_to, attachments, ..Message::default() };
     let action = action::Kind::Send(message);
     let sent = match &args.client_id {
         Some(id) => client.command_as(id, &conversation, action).await?,

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod config;
 mod doctor;
+mod files;
 mod forward;
 mod messages;
 pub mod output;
@@ -48,7 +49,7 @@ enum Command {
     Token(token::TokenCommand),
     /// Send a message.
     #[command(
-        after_help = "Examples:\n  stonechat send --to bob hello\n  stonechat send --conversation team --json hi"
+        after_help = "Examples:\n  stonechat send --to bob hello\n  stonechat send --conversation team --json hi\n  stonechat send --to bob --file holiday.jpg --file plan.pdf look"
     )]
     Send(messages::SendArgs),
     /// Show a conversation's messages.
@@ -61,6 +62,9 @@ enum Command {
         after_help = "Examples:\n  stonechat listen\n  stonechat listen --json | jq .event\n  stonechat listen --forward-to http://localhost:3000/hook --events 'message.*'"
     )]
     Listen(messages::ListenArgs),
+    /// Upload and download files.
+    #[command(subcommand)]
+    File(files::FileCommand),
     /// Chat in the terminal.
     #[command(after_help = "Examples:\n  stonechat chat --to bob\n  stonechat chat --conversation team")]
     Chat(chat::ChatArgs),
@@ -216,9 +220,10 @@ async fn execute(cli: Cli) -> Result<(), CliError> {
         Command::Run(args) => Box::pin(crate::run::run(args)).await.map_err(CliError::from),
         Command::Admin(command) => Box::pin(admin::execute(command)).await,
         Command::Token(command) => token::execute(command),
-        Command::Send(args) => messages::send(args).await,
+        Command::Send(args) => Box::pin(messages::send(args)).await,
         Command::History(args) => messages::history(args).await,
         Command::Listen(args) => messages::listen(args).await,
+        Command::File(command) => Box::pin(files::execute(command)).await,
         Command::Import(args) => Box::pin(transfer::import(args)).await,
         Command::Export(args) => Box::pin(transfer::export(args)).await,
         Command::Chat(args) => Box::pin(chat::chat(args)).await,

@@ -38,6 +38,20 @@ pub fn take_back_line() {
     }
 }
 
+/// Draws a line of the terminal anew.
+pub fn draw(text: &str) {
+    let mut out = std::io::stderr().lock();
+    // To the first column, and clear the line (ECMA-48, EL). A terminal that is gone is no error.
+    let _ = out.write_all(format!("\r\x1b[2K{text}").as_bytes()).and_then(|()| out.flush());
+}
+
+/// Leaves the line that was drawn, where there is one.
+pub fn end_drawing() {
+    if std::io::stderr().is_terminal() {
+        draw("");
+    }
+}
+
 /// Prints why something failed.
 pub fn error(text: &str) {
     note(&format!("stonechat: {text}"));

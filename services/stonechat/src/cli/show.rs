@@ -14,13 +14,27 @@ fn content(message: &Message) -> String {
         text = format!("(to #{}) {text}", message.reply_to);
     }
     for attachment in &message.attachments {
-        text.push_str(&format!(" [{}]", attachment.name));
+        text.push_str(&format!(" [{}, {}, {}]", attachment.name, size(attachment.size_bytes), attachment.id));
     }
     if let Some(custom) = &message.custom {
         text.push_str(&format!(" [{}]", custom.r#type));
     }
     // What others wrote must not move the cursor or change colours.
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// A text of others on one line, without what steers a terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A length as people read it.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
 }
 
 fn names<'a>(users: impl IntoIterator<Item = &'a String>) -> String {

@@ -2,6 +2,7 @@
 #![expect(clippy::large_futures, reason = "a test has a stack to itself")]
 
 mod api;
+mod attachments;
 mod attacks;
 mod command_line;
 mod crash;
