@@ -18,7 +18,10 @@ pub enum Verdict {
 
 /// Reads the answer to `zINSTREAM`: `stream: OK`, `stream: NAME FOUND` or `... ERROR`, ended by a NUL. Anything else is
 /// the answer of no scanner, and never "clean".
-pub(crate) fn parse(answer: &[u8]) -> Result<Verdict, ScanError> {
+///
+/// # Errors
+/// [`ScanError::TooLarge`] where it says so, else [`ScanError::Unavailable`].
+pub fn parse_answer(answer: &[u8]) -> Result<Verdict, ScanError> {
     let odd = || ScanError::Unavailable("scanner gave an answer that is none".to_owned());
     let line = answer.strip_suffix(b"\0").ok_or_else(odd)?;
     if line.contains(&0) {
@@ -51,11 +54,11 @@ mod tests {
 
     #[test]
     fn answers_of_clamd_are_understood() {
-        assert_eq!(parse(b"stream: OK\0"), Ok(Verdict::Clean));
+        assert_eq!(parse_answer(b"stream: OK\0"), Ok(Verdict::Clean));
         let name = "Win.Test.EICAR_HDB-1";
-        assert_eq!(parse(format!("stream: {name} FOUND\0").as_bytes()), Ok(Verdict::Infected(name.to_owned())));
-        assert_eq!(parse(b"INSTREAM size limit exceeded. ERROR\0"), Err(ScanError::TooLarge));
-        assert!(parse(b"stream: Can't allocate memory ERROR\0").is_err_and(|error| error.is_retryable()));
+        assert_eq!(parse_answer(format!("stream: {name} FOUND\0").as_bytes()), Ok(Verdict::Infected(name.to_owned())));
+        assert_eq!(parse_answer(b"INSTREAM size limit exceeded. ERROR\0"), Err(ScanError::TooLarge));
+        assert!(parse_answer(b"stream: Can't allocate memory ERROR\0").is_err_and(|error| error.is_retryable()));
     }
 
     #[test]
@@ -79,7 +82,7 @@ mod tests {
             b"1: stream: OK\0",
         ];
         for answer in odd {
-            let parsed = parse(answer);
+            let parsed = parse_answer(answer);
             assert!(parsed.as_ref().is_err_and(ScanError::is_retryable), "{answer:?}: {parsed:?}");
         }
     }
@@ -87,9 +90,9 @@ mod tests {
     #[test]
     fn names_are_short_and_printable() {
         let long = format!("stream: {}\u{202e}\r\n FOUND\0", "a".repeat(500));
-        let Ok(Verdict::Infected(name)) = parse(long.as_bytes()) else { panic!("not found") };
+        let Ok(Verdict::Infected(name)) = parse_answer(long.as_bytes()) else { panic!("not found") };
         assert_eq!(name.len(), NAME_CHARS);
-        let Ok(Verdict::Infected(name)) = parse(b"stream: a\r\nb\x1b[0m FOUND\0") else { panic!("not found") };
+        let Ok(Verdict::Infected(name)) = parse_answer(b"stream: a\r\nb\x1b[0m FOUND\0") else { panic!("not found") };
         assert_eq!(name, "a??b?[0m");
     }
 
@@ -101,10 +104,10 @@ mod tests {
                 for value in 0..=255_u8 {
                     let mut changed = answer.to_vec();
                     changed[at] = value;
-                    let is_clean = parse(&changed) == Ok(Verdict::Clean);
+                    let is_clean = parse_answer(&changed) == Ok(Verdict::Clean);
                     assert_eq!(is_clean, changed == b"stream: OK\0");
                 }
-                assert_ne!(parse(&answer[..at]), Ok(Verdict::Clean));
+                assert_ne!(parse_answer(&answer[..at]), Ok(Verdict::Clean));
             }
         }
     }

@@ -8,5 +8,5 @@ mod answer;
 mod scanner;
 
 pub use address::{Address, InvalidAddress};
-pub use answer::Verdict;
+pub use answer::{Verdict, parse_answer};
 pub use scanner::{ScanConfig, ScanError, Scanner};

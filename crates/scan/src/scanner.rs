@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     Address, Verdict,
-    answer::{ANSWER_BYTES, parse},
+    answer::{ANSWER_BYTES, parse_answer},
 };
 
 /// Bytes of a chunk of the stream; clamd takes each into memory.
@@ -108,7 +108,7 @@ impl Scanner {
         }
         // Where sending broke off, the answer that was sent before says why.
         let answer = timeout(self.config.timeout, answering).await.map_err(|_| silent("answer"))??;
-        parse(&answer)
+        parse_answer(&answer)
     }
 
     async fn send<E: std::fmt::Display>(
@@ -170,7 +170,7 @@ async fn read_answer(from: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Sca
 
 /// A file of which the scanner has not seen the end is not clean, whatever it says.
 fn parse_early(answer: &[u8]) -> Result<Verdict, ScanError> {
-    match parse(answer) {
+    match parse_answer(answer) {
         Ok(Verdict::Clean) => Err(ScanError::Unavailable("scanner answered before the end of the file".to_owned())),
         parsed => parsed,
     }

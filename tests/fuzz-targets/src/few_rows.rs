@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use stonechat_rows::{Key, KeyPart, Put, Range, Row, Rows, RowsError};
 
-/// Rows by table and key; ranges are empty.
+/// Rows by table and key; a range is its whole partition, as long as the limit lets it.
 #[derive(Default)]
 pub struct FewRows {
     rows: Mutex<BTreeMap<(&'static str, Vec<KeyPart>), Row>>,
@@ -56,8 +56,15 @@ impl Rows for FewRows {
         Ok(keys.iter().map(|key| self.rows.lock().get(&self.place(key)).cloned()).collect())
     }
 
-    async fn range(&self, _range: Range) -> Result<Vec<Row>, RowsError> {
-        Ok(Vec::new())
+    async fn range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
+        let rows = self.rows.lock();
+        let inside = |((table, parts), row): (&(&'static str, Vec<KeyPart>), &Row)| {
+            (*table == range.table.name && parts.starts_with(&range.partition)).then(|| row.clone())
+        };
+        Ok(match range.reverse {
+            true => rows.iter().rev().filter_map(inside).take(range.limit).collect(),
+            false => rows.iter().filter_map(inside).take(range.limit).collect(),
+        })
     }
 
     async fn compare_and_set(&self, put: Put, expected: Option<u64>) -> Result<bool, RowsError> {

@@ -9,6 +9,8 @@ mod few_rows;
 mod frames;
 mod media;
 mod mutate;
+mod scans;
+mod sealed;
 mod seeds;
 mod tokens;
 mod uploads;
@@ -38,6 +40,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "media", run: media::file, seeds: media::seeds },
     Target { name: "upload_headers", run: uploads::headers, seeds: uploads::seeds },
     Target { name: "webhook", run: webhooks::texts, seeds: webhooks::seeds },
+    Target { name: "sealed_blob", run: sealed::blob, seeds: sealed::seeds },
+    Target { name: "scan_answer", run: scans::answer, seeds: scans::seeds },
 ];
 
 /// Runs the target of a name; panics when there is none.

@@ -1,6 +1,6 @@
 //! The one place that chooses backends. Everything else sees seams only.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use stonechat_blobs::{BlobsConfig, MasterKeySource, Store, StoreConfig};
 use stonechat_config::{Config, Files, FilesStore, LogBackend, PresenceBackend, RowsBackend};
@@ -130,8 +130,8 @@ impl Opening<'_> {
     async fn store(&self, rows: &Arc<dyn Rows>) -> Result<Arc<Store>, RunError> {
         let (data, files) = (&self.config.server.data, &self.config.files);
         let master_keys = match files.master_key_file.as_os_str().is_empty() {
-            true => MasterKeySource::Made(data.join("master.keys")),
-            false => MasterKeySource::File(files.master_key_file.clone()),
+            true => MasterKeySource::Made(master_keys(self.config)),
+            false => MasterKeySource::File(master_keys(self.config)),
         };
         let blobs = match files.store {
             FilesStore::Folder if files.folder.as_os_str().is_empty() => BlobsConfig::Folder(data.join("files")),
@@ -168,6 +168,14 @@ impl Opening<'_> {
             }
             PresenceBackend::Redis => self.redis_presence().await,
         }
+    }
+}
+
+/// The file of the master keys.
+pub fn master_keys(config: &Config) -> PathBuf {
+    match config.files.master_key_file.as_os_str().is_empty() {
+        true => config.server.data.join("master.keys"),
+        false => config.files.master_key_file.clone(),
     }
 }
 

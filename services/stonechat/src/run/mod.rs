@@ -7,6 +7,7 @@ mod outbound;
 mod peers;
 mod prepare;
 mod readiness;
+mod rewrap;
 pub mod role;
 mod roles;
 #[cfg(feature = "cluster")]
@@ -29,6 +30,7 @@ use backends::{Backends, Opening};
 use dev::Demo;
 use peers::Others;
 pub use prepare::prepare;
+pub use rewrap::rewrap;
 use role::{Role, Roles};
 use roles::Starting;
 

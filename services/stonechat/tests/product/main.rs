@@ -17,6 +17,7 @@ mod idempotency;
 mod operator;
 mod pull;
 mod quotas;
+mod rewrap;
 mod scan;
 mod secrets;
 mod slow;

@@ -81,7 +81,17 @@ impl Server {
 
     /// Kills it with SIGKILL and starts it again as it was, on the same folder and port.
     pub async fn kill_and_restart(&mut self) {
+        self.kill().await;
+        self.start_again().await;
+    }
+
+    /// Kills it with SIGKILL.
+    pub async fn kill(&mut self) {
         self.child.kill().await.expect("kill");
+    }
+
+    /// Starts it again as it was, on the same folder and port, after it ended.
+    pub async fn start_again(&mut self) {
         let environment: Vec<_> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let (child, started) = spawn(self.data.path(), &self.address.to_string(), &environment).await;
