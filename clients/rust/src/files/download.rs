@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use tokio::{fs::File, io::AsyncWriteExt as _};
 
 use super::{
-    Failures, Files, Progress, SILENCE, broken,
+    Failures, Files, Progress, SILENCE, broken, broken_at,
     http::{nothing, number, text},
     path_part,
 };
@@ -52,7 +52,7 @@ impl Files {
             }
         };
         let part = unfinished(to, &wanted.tag);
-        let mut file = File::options().create(true).append(true).open(&part).await.map_err(|e| broken(&e))?;
+        let mut file = File::options().create(true).append(true).open(&part).await.map_err(|e| broken_at(&part, &e))?;
         loop {
             let here = file.metadata().await.map_err(|e| broken(&e))?.len();
             if here == wanted.size {
@@ -74,7 +74,7 @@ impl Files {
         }
         file.sync_all().await.map_err(|e| broken(&e))?;
         drop(file);
-        tokio::fs::rename(&part, to).await.map_err(|e| broken(&e))?;
+        tokio::fs::rename(&part, to).await.map_err(|e| broken_at(to, &e))?;
         progress(wanted.size, wanted.size);
         Ok(wanted.size)
     }

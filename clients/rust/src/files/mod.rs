@@ -5,7 +5,7 @@ mod download;
 mod http;
 mod upload;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rand::Rng as _;
 use serde::Deserialize;
@@ -86,6 +86,10 @@ fn path_part(id: &str) -> Result<&str, ClientError> {
 
 fn broken(error: &std::io::Error) -> ClientError {
     ClientError::File(error.to_string())
+}
+
+fn broken_at(path: &Path, error: &std::io::Error) -> ClientError {
+    ClientError::File(format!("{}: {error}", path.display()))
 }
 
 /// Attempts that brought nothing, one after the other.

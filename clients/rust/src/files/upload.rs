@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Failures, FileInfo, Files, Progress, SILENCE, broken,
+    Failures, FileInfo, Files, Progress, SILENCE, broken, broken_at,
     http::{Body, nothing, number, text},
 };
 use crate::ClientError;
@@ -65,7 +65,7 @@ impl Files {
     /// # Errors
     /// The file cannot be read or changes its length, the server refuses it, or cannot be reached for long.
     pub async fn upload(&self, path: &Path, name: &str, progress: Progress) -> Result<FileInfo, ClientError> {
-        let size = tokio::fs::metadata(path).await.map_err(|e| broken(&e))?.len();
+        let size = tokio::fs::metadata(path).await.map_err(|e| broken_at(path, &e))?.len();
         let metadata = ("upload-metadata", format!("filename {}", BASE64_STANDARD.encode(name)));
         let all = Arc::new(AtomicU64::new(0));
         let part = |from, length| Part {
@@ -183,7 +183,7 @@ impl Files {
 impl Part {
     /// A body of what comes from an offset on; it says how much of it was taken.
     async fn read_from(&self, offset: u64) -> Result<Body, ClientError> {
-        let mut file = File::open(&self.path).await.map_err(|e| broken(&e))?;
+        let mut file = File::open(&self.path).await.map_err(|e| broken_at(&self.path, &e))?;
         file.seek(SeekFrom::Start(self.from + offset)).await.map_err(|e| broken(&e))?;
         let taken = ReaderStream::with_capacity(file.take(self.length - offset), READ_BYTES);
         let (sent, all, size) = (Arc::clone(&self.sent), Arc::clone(&self.all), self.size);
