@@ -330,6 +330,35 @@ async fn parts_go_the_way_of_what_was_made_of_them() {
 }
 
 #[tokio::test]
+async fn a_final_upload_that_goes_on_takes_no_part_that_another_one_took() {
+    let world = World::new().await;
+    let mut parts = Vec::new();
+    for part in content(2 * MIB, 9).chunks(MIB) {
+        let upload = world.begin(part.len(), true).await;
+        parts.push(append(&world.files, upload, part).await.unwrap().id);
+    }
+    let reader = Reader::User(world.alice.clone());
+    let new = NewUpload {
+        owner: Some(world.alice.clone()),
+        name: "a.bin".to_owned(),
+        size_bytes: 0,
+        is_part: false,
+        metadata: String::new(),
+        concat: String::new(),
+        poster: None,
+    };
+    let made = world.files.concatenate(&world.tenant, &reader, &parts, new.clone()).await.unwrap();
+    // It was interrupted before the second part, which was then used for something else.
+    let other = FileId::generate().to_string();
+    world.age(&made.id, |row| row.state = UploadState::Open.into()).await;
+    world.age(&parts[1], |row| row.into = other.clone()).await;
+    assert!(world.files.concatenate(&world.tenant, &reader, &parts, new).await.is_err());
+    let second = world.files.upload(&world.tenant, &reader, &parts[1]).await.unwrap();
+    assert_eq!(second.row.into, other);
+    assert!(world.files.upload(&world.tenant, &reader, &made.id).await.unwrap().is_over());
+}
+
+#[tokio::test]
 async fn what_was_counted_for_an_upload_that_never_was_is_given_back() {
     let world = World::new().await;
     let id = FileId::generate();

@@ -286,6 +286,10 @@ impl Files {
 
     /// Takes a part for a final upload; says whether it was still to be had.
     async fn take(&self, part: &mut Upload, into: &FileId) -> Result<bool, Error> {
+        // Of a final upload that goes on: what it took before, and what another one took since.
+        if part.row.state() != UploadState::Part {
+            return Ok(part.row.state() == UploadState::Taken && part.row.into == into.as_str());
+        }
         part.row.state = UploadState::Taken.into();
         part.row.into = into.to_string();
         part.row.ended_us = now_us();
