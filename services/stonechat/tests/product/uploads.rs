@@ -242,7 +242,11 @@ async fn parts_are_joined_in_their_order_and_taken_once() {
     let (status, told, _) = alice.bytes(Method::HEAD, &path, &[TUS]).await;
     assert_eq!((status, header(&told, "upload-concat")), (200, concat.as_str()));
     assert_eq!(patch(&alice, &path, content.len(), b"", &[]).await.0, 403);
-    assert_eq!(alice.raw(Method::POST, "/v1/uploads", &unfinished, "").await.0, 400, "parts are taken once");
+    let (status, again, _) = alice.raw(Method::POST, "/v1/uploads", &unfinished, "").await;
+    assert_eq!((status, header(&again, "location")), (201, path.as_str()), "asked for again it is the same");
+    let otherwise = format!("final;{second} {first}");
+    let otherwise = [TUS, ("upload-concat", otherwise.as_str())];
+    assert_eq!(alice.raw(Method::POST, "/v1/uploads", &otherwise, "").await.0, 400, "parts are taken once");
     let whole = begin(&alice, content.len(), &[]).await;
     assert_eq!(patch(&alice, &whole, 0, &content, &[]).await.0, 204);
     let tags = [fetch(&alice, &file_of(&path), &[]).await.1, fetch(&alice, &file_of(&whole), &[]).await.1];
