@@ -220,7 +220,8 @@ limits! {
     TENANT_STORAGE_BYTES: u64 = 107_374_182_400, "bytes", "Files of a tenant, unless its quota says otherwise.";
     TENANT_API_REQUESTS_PER_S: u32 = 1_000, "requests/s", "API requests of a tenant on average, sending apart, unless its quota says otherwise; twice as many at once.";
     TENANT_ADMIN_REQUESTS_PER_S: u32 = 50, "requests/s", "API requests of a tenant for keys, settings and the like, on average; twice as many at once.";
-    USER_API_REQUESTS_PER_S: u32 = 200, "requests/s", "API requests of one user on average; twice as many at once.";
+    USER_API_REQUESTS_PER_S: u32 = 200, "requests/s", "API requests of one user on average, sending apart; twice as many at once.";
+    USER_API_SENDS_PER_S: u32 = 200, "messages/s", "Messages that one user sends through the API on average; twice as many at once.";
     OPERATOR_REQUESTS_PER_S: u32 = 1_000, "requests/s", "API requests of the operator on average; twice as many at once.";
     RATE_SUBJECTS: usize = 1_000_000, "budgets", "Budgets that a process keeps; further subjects have a full one at each request until others are full again.";
     KEY_SHARE_PERCENT: u32 = 80, "percent", "What one server key may take of its tenant's budget.";

@@ -27,9 +27,14 @@ fn key_share(per_s: u32) -> u32 {
 /// The budgets of a request, as one of `processes` that share them.
 pub(crate) fn budgets(class: Class, caller: &Caller, processes: u32) -> Vec<Budget> {
     let quotas = caller.quotas().share(processes);
+    // Sending has budgets of its own at every level: who asks too much may still send.
     let (of_tenant, of_key, per_s) = match class {
         Class::Send => ("send", "send-key", quotas.sends_per_s),
         Class::Read | Class::Write | Class::Admin => ("api", "api-key", quotas.api_requests_per_s),
+    };
+    let (of_user, user_per_s) = match class {
+        Class::Send => ("send-user", limits::USER_API_SENDS_PER_S),
+        Class::Read | Class::Write | Class::Admin => ("user", limits::USER_API_REQUESTS_PER_S),
     };
     let mut found = match caller {
         Caller::Operator => return vec![budget("operator", String::new(), limits::OPERATOR_REQUESTS_PER_S)],
@@ -38,7 +43,7 @@ pub(crate) fn budgets(class: Class, caller: &Caller, processes: u32) -> Vec<Budg
             budget(of_tenant, key.tenant.to_string(), per_s),
         ],
         Caller::User(user) => vec![
-            budget("user", format!("{} {}", user.tenant, user.user), limits::USER_API_REQUESTS_PER_S),
+            budget(of_user, format!("{} {}", user.tenant, user.user), user_per_s),
             budget(of_tenant, user.tenant.to_string(), per_s),
         ],
     };
@@ -70,9 +75,27 @@ pub(crate) fn tell(taken: &[Taken], headers: &mut HeaderMap) {
 mod tests {
     use std::time::Duration;
 
-    use stonechat_quotas::Level;
+    use stonechat_auth::Scopes;
+    use stonechat_model::TenantId;
+    use stonechat_quotas::{Level, Quotas, Rates};
 
     use super::*;
+    use crate::{ServerKey, TokenUser};
+
+    #[test]
+    fn who_asks_too_much_may_still_send() {
+        let (tenant, quotas) = (TenantId::new("acme").unwrap(), Quotas::default());
+        let key = stonechat_model::KeyId::new("k1").unwrap();
+        let callers = [
+            Caller::User(TokenUser { tenant: tenant.clone(), user: "alice".parse().unwrap(), key: key.clone(), quotas }),
+            Caller::Tenant(ServerKey { tenant, key, scopes: Scopes::ALL, quotas }),
+        ];
+        for caller in callers {
+            let rates = Rates::default();
+            while rates.take(&budgets(Class::Read, &caller, 1), 1_000_000).1.is_ok() {}
+            assert!(rates.take(&budgets(Class::Send, &caller, 1), 1_000_000).1.is_ok(), "{caller:?}");
+        }
+    }
 
     #[test]
     fn what_is_left_is_told_in_structured_fields() {
