@@ -76,7 +76,7 @@ mod tests {
     use std::time::Duration;
 
     use stonechat_auth::Scopes;
-    use stonechat_model::TenantId;
+    use stonechat_model::{KeyId, TenantId, UserId};
     use stonechat_quotas::{Level, Quotas, Rates};
 
     use super::*;
@@ -84,10 +84,10 @@ mod tests {
 
     #[test]
     fn who_asks_too_much_may_still_send() {
-        let (tenant, quotas) = (TenantId::new("acme").unwrap(), Quotas::default());
-        let key = stonechat_model::KeyId::new("k1").unwrap();
+        let (tenant, quotas) = (TenantId::parse("acme").unwrap(), Quotas::default());
+        let key = KeyId::parse("k1").unwrap();
         let callers = [
-            Caller::User(TokenUser { tenant: tenant.clone(), user: "alice".parse().unwrap(), key: key.clone(), quotas }),
+            Caller::User(TokenUser { tenant: tenant.clone(), user: UserId::parse("alice").unwrap(), key: key.clone(), quotas }),
             Caller::Tenant(ServerKey { tenant, key, scopes: Scopes::ALL, quotas }),
         ];
         for caller in callers {
