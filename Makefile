@@ -26,6 +26,8 @@ CHAOS_CLUSTER_ARGS ?=
 CHAOS_WEBHOOKS_ARGS ?=
 # transfers
 TRANSFERS_ARGS ?=
+# test-cluster: names of tests, or parts of names
+TEST_CLUSTER ?= attachments:: files:: uploads::
 # sim: seeds FROM .. FROM+SEEDS
 SEEDS ?= 1000
 FROM ?= 0
@@ -169,6 +171,12 @@ test-backends: backends ## The suites of the seams on real servers: Kafka, Cassa
 	cargo test $(CARGO_FLAGS) --package stonechat --test product scan:: -- --include-ignored
 	cargo test $(CARGO_FLAGS) --package stonechat-log --features cluster --test kafka
 	cargo test $(CARGO_FLAGS) --package stonechat-cluster-tests --features cluster
+
+.PHONY: test-cluster
+test-cluster: backends ## The product's tests of files and more against a cluster of real backends, behind one address
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
+	$(RUN) --package stonechat-cluster-tests --bin local-cluster -- -- \
+		cargo test $(CARGO_FLAGS) --package stonechat --test product -- --test-threads 1 $(TEST_CLUSTER)
 
 .PHONY: ci
 ci: ## What CI runs

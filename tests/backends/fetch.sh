@@ -55,6 +55,7 @@ fi
 if ! command -v clamd >/dev/null 2>&1; then
     need clamd clamav-daemon
 fi
+need haproxy haproxy
 s3s=$(sed -n 's|^const S3S_FS: &str = "s3s-fs-\(.*\)";$|\1|p' src/s3.rs)
 if [ -d "$folder/s3s-fs-$s3s" ]; then
     echo "backends: s3s-fs $s3s is there"

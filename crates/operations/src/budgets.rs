@@ -87,7 +87,12 @@ mod tests {
         let (tenant, quotas) = (TenantId::parse("acme").unwrap(), Quotas::default());
         let key = KeyId::parse("k1").unwrap();
         let callers = [
-            Caller::User(TokenUser { tenant: tenant.clone(), user: UserId::parse("alice").unwrap(), key: key.clone(), quotas }),
+            Caller::User(TokenUser {
+                tenant: tenant.clone(),
+                user: UserId::parse("alice").unwrap(),
+                key: key.clone(),
+                quotas,
+            }),
             Caller::Tenant(ServerKey { tenant, key, scopes: Scopes::ALL, quotas }),
         ];
         for caller in callers {

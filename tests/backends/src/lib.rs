@@ -5,6 +5,7 @@
 
 pub mod cassandra;
 pub mod clamd;
+pub mod haproxy;
 pub mod kafka;
 pub mod proxy;
 pub mod redis;

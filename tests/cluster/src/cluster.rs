@@ -10,6 +10,7 @@ use stonechat_backends::{
     kafka::Kafka,
     proxy::Proxy,
     redis::Redis,
+    s3::{self, S3},
     server::{BackendError, Folder, Program, free_ports},
 };
 
@@ -39,11 +40,16 @@ pub enum Kind {
     Gateway,
     /// REST and gRPC.
     Api,
+    /// What tenants hear of events.
+    Webhooks,
+    /// Uploads and downloads.
+    Files,
 }
 
 impl Kind {
     /// Every role, each after those it needs.
-    pub const ALL: [Self; 5] = [Self::Storage, Self::Presence, Self::Router, Self::Gateway, Self::Api];
+    pub const ALL: [Self; 7] =
+        [Self::Storage, Self::Presence, Self::Router, Self::Gateway, Self::Api, Self::Webhooks, Self::Files];
 
     /// Its name on the command line.
     pub fn role(self) -> &'static str {
@@ -53,6 +59,8 @@ impl Kind {
             Self::Router => "router",
             Self::Gateway => "gateway",
             Self::Api => "api",
+            Self::Webhooks => "webhooks",
+            Self::Files => "files",
         }
     }
 }
@@ -72,6 +80,10 @@ pub struct Plan {
     pub storages: usize,
     /// Presence processes, over one Redis.
     pub presences: usize,
+    /// Processes for webhooks.
+    pub webhooks: usize,
+    /// Processes for files, over one store.
+    pub files: usize,
     /// Brokers of Kafka: one or three.
     pub brokers: usize,
     /// Partitions of the command log and the event stream.
@@ -92,6 +104,8 @@ impl Plan {
             routers: 2,
             storages: 2,
             presences: 1,
+            webhooks: 1,
+            files: 2,
             brokers: 1,
             partitions: 8,
             detours: false,
@@ -109,6 +123,8 @@ impl Plan {
             Kind::Storage => self.storages,
             Kind::Presence => self.presences,
             Kind::Api => 1,
+            Kind::Webhooks => self.webhooks,
+            Kind::Files => self.files,
         }
     }
 }
@@ -156,7 +172,12 @@ pub struct Backends {
     pub cassandra: Option<Cassandra>,
     /// Where presence is.
     pub redis: Redis,
+    /// Where the bytes of files are; without it there are none.
+    pub s3: Option<S3>,
 }
+
+/// The bucket for the bytes of files.
+const BUCKET: &str = "files";
 
 impl Backends {
     async fn start(plan: &Plan) -> Result<Self, BackendError> {
@@ -167,8 +188,14 @@ impl Backends {
             }
         };
         let kafka = async { if plan.brokers < 3 { Kafka::single().await } else { Kafka::three().await } };
-        let (kafka, cassandra, redis) = tokio::join!(kafka, cassandra, Redis::single());
-        Ok(Self { kafka: kafka?, cassandra: cassandra?, redis: redis? })
+        let s3 = async {
+            match plan.files {
+                0 => Ok(None),
+                _ => S3::start().await.and_then(|s3| s3.make_bucket(BUCKET).map(|()| Some(s3))),
+            }
+        };
+        let (kafka, cassandra, redis, s3) = tokio::join!(kafka, cassandra, Redis::single(), s3);
+        Ok(Self { kafka: kafka?, cassandra: cassandra?, redis: redis?, s3: s3? })
     }
 }
 
@@ -248,8 +275,12 @@ fn detoured(process: Named, detours: &[Detour]) -> Vec<(String, String)> {
     names.into_iter().filter_map(setting).collect()
 }
 
-fn settings(plan: &Plan, backends: &Backends, addresses: &Addresses, operator_key: &str) -> Vec<(String, String)> {
-    let Backends { kafka, cassandra, redis } = backends;
+fn settings(
+    plan: &Plan,
+    (backends, addresses): (&Backends, &Addresses),
+    (operator_key, master_keys): (&str, &Path),
+) -> Vec<(String, String)> {
+    let Backends { kafka, cassandra, redis, s3 } = backends;
     let replication = if kafka.count() < 3 { ("1", "1") } else { ("3", "2") };
     let mut settings: Vec<(String, String)> = [
         ("CLUSTER__ROUTERS", addresses.internal(Kind::Router)),
@@ -272,6 +303,18 @@ fn settings(plan: &Plan, backends: &Backends, addresses: &Addresses, operator_ke
         settings.extend(rows.map(|(name, value)| (format!("STONECHAT_{name}"), value)));
         settings.push(("STONECHAT_CQL__REPLICATION".to_owned(), "1".to_owned()));
     }
+    if let Some(s3) = s3 {
+        let files = [
+            ("FILES__STORE", "s3".to_owned()),
+            ("FILES__MASTER_KEY_FILE", master_keys.display().to_string()),
+            ("S3__ENDPOINT", s3.endpoint()),
+            ("S3__BUCKET", BUCKET.to_owned()),
+            ("S3__REGION", "us-east-1".to_owned()),
+            ("S3__ACCESS_KEY", s3::ACCESS_KEY.to_owned()),
+            ("S3__SECRET_KEY", s3::SECRET_KEY.to_owned()),
+        ];
+        settings.extend(files.map(|(name, value)| (format!("STONECHAT_{name}"), value)));
+    }
     settings.extend(plan.settings.iter().cloned());
     settings
 }
@@ -285,8 +328,9 @@ impl Cluster {
         let backends = Backends::start(plan).await?;
         let folder = Folder::new()?;
         let addresses = Addresses::new(plan)?;
-        let operator_key = operator_key();
-        let settings = settings(plan, &backends, &addresses, &operator_key);
+        let operator_key = random_key();
+        let master_keys = folder.write("master.keys", &format!("{}\n", random_key()))?;
+        let settings = settings(plan, (&backends, &addresses), (&operator_key, &master_keys));
         let program = plan.upgraded_from.as_ref().unwrap_or(&plan.program);
         prepare(program, folder.path(), &settings)?;
         let detours = if plan.detours { addresses.detours().await? } else { Vec::new() };
@@ -315,9 +359,24 @@ impl Cluster {
         found.ok_or_else(|| BackendError::Io { what, source: std::io::ErrorKind::NotFound.into() })
     }
 
-    /// Where clients connect.
-    pub fn gateways(&self) -> Vec<SocketAddr> {
-        self.processes.iter().filter(|it| it.kind == Kind::Gateway).map(|it| it.public).collect()
+    /// Where the processes of a role have their clients, or their health and metrics.
+    pub fn publics(&self, kind: Kind) -> Vec<SocketAddr> {
+        self.processes.iter().filter(|it| it.kind == kind).map(|it| it.public).collect()
+    }
+
+    /// Starts again what has ended, as an orchestrator would; says whether anything had.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn keep_up(&mut self) -> Result<bool, BackendError> {
+        let mut had_ended = false;
+        for process in &mut self.processes {
+            if !process.server().is_running() {
+                process.server().restart()?;
+                had_ended = true;
+            }
+        }
+        Ok(had_ended)
     }
 
     /// Shows what the processes said last.
@@ -362,6 +421,7 @@ fn prepare(program: &Path, folder: &Path, settings: &[(String, String)]) -> Resu
     program.run()
 }
 
-fn operator_key() -> String {
+/// 256 bits as hexadecimal digits.
+fn random_key() -> String {
     (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect()
 }

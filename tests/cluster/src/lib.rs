@@ -3,6 +3,7 @@
 //! For tests, for storms over many processes, and for `make cluster`.
 
 mod cluster;
+mod ingress;
 mod process;
 pub mod storm;
 mod tenant;

@@ -9,12 +9,19 @@ use std::{
 
 use clap::Parser;
 use serde_json::json;
-use stonechat_backends::server::until;
-use stonechat_cluster_tests::{Cluster, ClusterError, Demo, Kind, Plan};
+use stonechat_backends::{
+    haproxy::HaProxy,
+    server::{Folder, until},
+};
+use stonechat_cluster_tests::{Cluster, Demo, Kind, Plan};
 use stonechat_model::UserId;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
 
-/// Starts real backends and processes of every role on loopback, and says how to use them. Everything ends with it.
+/// Starts real backends and processes of every role on loopback, behind one address, and says how to use them. What of
+/// ours ends is started again, as an orchestrator would. Everything ends with it.
 #[derive(Parser)]
 #[command(name = "local-cluster")]
 struct Arguments {
@@ -30,6 +37,9 @@ struct Arguments {
     /// Storage processes; with one of them the rows are embedded in it.
     #[arg(long, default_value_t = 2)]
     storages: usize,
+    /// Processes for files.
+    #[arg(long, default_value_t = 2)]
+    files: usize,
     /// Print one line of JSON when ready.
     #[arg(long)]
     json: bool,
@@ -39,10 +49,16 @@ struct Arguments {
     /// End the one whose process id the file has, and everything that it started.
     #[arg(long, requires = "pid_file")]
     down: bool,
+    /// Runs this while the cluster does, and ends with it and as it did. Its environment has, as
+    /// `STONECHAT_TEST_CLUSTER`, the path of a file with what `--json` prints, as it is at present.
+    #[arg(last = true)]
+    then: Vec<String>,
 }
 
 /// How long the servers may take to end.
 const END: Duration = Duration::from_secs(60);
+/// How often it is looked whether a process has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "the result of a command")]
@@ -113,67 +129,115 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         gateways: arguments.gateways,
         routers: arguments.routers,
         storages: arguments.storages,
+        files: arguments.files,
         ..Plan::new(program)
     };
-    let starting = async {
+    let running = async {
         let cluster = Cluster::start(&plan).await?;
         let demo = cluster.demo().await?;
-        Ok::<_, ClusterError>((cluster, demo))
+        let ingress = cluster.ingress().await?;
+        let mut local = Local { cluster, demo, ingress };
+        match arguments.then.split_first() {
+            Some((program, rest)) => local.while_it_runs(program, rest).await,
+            None => {
+                if arguments.json {
+                    writeln!(std::io::stdout(), "{}", local.json())?;
+                } else {
+                    local.show()?;
+                }
+                local.keep_up(|_| Ok(())).await
+            }
+        }
     };
     // Dropped where it is interrupted: what was started ends.
-    let (cluster, demo) = tokio::select! {
-        started = starting => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
-    };
-    if arguments.json {
-        show_json(&cluster, &demo)?;
-    } else {
-        show(&cluster, &demo)?;
-    }
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        ended = running => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
     }
-    Ok(())
 }
 
-fn urls(cluster: &Cluster, kind: Kind) -> Vec<String> {
-    let of_kind = cluster.processes.iter().filter(|process| process.kind == kind);
-    of_kind.map(|process| format!("http://{}", process.public)).collect()
+/// A cluster that is ready.
+struct Local {
+    cluster: Cluster,
+    demo: Demo,
+    ingress: HaProxy,
 }
 
-fn show_json(cluster: &Cluster, demo: &Demo) -> Result<(), Box<dyn std::error::Error>> {
-    let mut line = json!(demo);
-    line["gateways"] = json!(urls(cluster, Kind::Gateway));
-    line["apis"] = json!(urls(cluster, Kind::Api));
-    line["operator_key"] = json!(cluster.operator_key());
-    let processes = cluster.processes.iter().map(
-        |process| json!({ "name": process.name(), "pid": process.pid(), "url": format!("http://{}", process.public) }),
-    );
-    line["processes"] = processes.collect();
-    writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
-}
+impl Local {
+    /// Starts again what has ended, and says so; for good.
+    async fn keep_up(
+        &mut self,
+        mut changed: impl FnMut(&Self) -> std::io::Result<()>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        loop {
+            if self.cluster.keep_up()? {
+                changed(self)?;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
 
-fn show(cluster: &Cluster, demo: &Demo) -> Result<(), Box<dyn std::error::Error>> {
-    let mut out = std::io::stdout();
-    writeln!(out, "\nA Stonechat cluster is ready\n\n  {:10} {:>7}  health, metrics, clients", "process", "pid")?;
-    for process in &cluster.processes {
-        let pid = process.pid().map_or_else(String::new, |pid| pid.to_string());
-        writeln!(out, "  {:10} {pid:>7}  http://{}", process.name(), process.public)?;
+    /// Runs a command to its end.
+    async fn while_it_runs(&mut self, program: &str, arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+        let folder = Folder::new()?;
+        let path = folder.path().join("cluster.json");
+        let write = |local: &Self| {
+            // Who reads it finds the old one or the new one.
+            let beside = path.with_extension("new");
+            std::fs::write(&beside, local.json())?;
+            std::fs::rename(beside, &path)
+        };
+        write(self)?;
+        let mut command = Command::new(program);
+        command.args(arguments).env("STONECHAT_TEST_CLUSTER", &path).kill_on_drop(true);
+        let mut command = command.spawn().map_err(|error| format!("{program}: {error}"))?;
+        let status = tokio::select! {
+            status = command.wait() => status?,
+            kept = self.keep_up(write) => return kept,
+        };
+        if status.success() {
+            return Ok(());
+        }
+        self.cluster.show_logs();
+        Err(format!("{program} ended with {status}").into())
     }
-    writeln!(out, "\nTwo people chat over two gateways, each in a terminal:\n")?;
-    let gateways = urls(cluster, Kind::Gateway);
-    for (nth, (user, other)) in [("alice", "bob"), ("bob", "alice")].into_iter().enumerate() {
-        let token = demo.token(&UserId::parse(user)?)?;
-        let url = gateways.get(nth % gateways.len().max(1)).map_or("", String::as_str);
-        writeln!(out, "  stonechat chat --url {url} --to {other} --token {token}\n")?;
+
+    fn urls(&self, kind: Kind) -> Vec<String> {
+        self.cluster.publics(kind).iter().map(|public| format!("http://{public}")).collect()
     }
-    for url in urls(cluster, Kind::Api) {
-        writeln!(out, "For your server: {url} with Authorization: Bearer {}", demo.server_key)?;
+
+    fn json(&self) -> String {
+        let mut line = json!(self.demo);
+        line["url"] = json!(format!("http://{}", self.ingress.address()));
+        line["gateways"] = json!(self.urls(Kind::Gateway));
+        line["apis"] = json!(self.urls(Kind::Api));
+        line["operator_key"] = json!(self.cluster.operator_key());
+        let processes = self.cluster.processes.iter().map(|process| {
+            let url = format!("http://{}", process.public);
+            json!({"name": process.name(), "role": process.kind.role(), "pid": process.pid(), "url": url})
+        });
+        line["processes"] = processes.collect();
+        line.to_string()
     }
-    writeln!(out, "For the operator: Authorization: Bearer {}", cluster.operator_key())?;
-    writeln!(out, "\nIt ends with Ctrl-C, or `make cluster-down`.")?;
-    Ok(())
+
+    fn show(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let mut out = std::io::stdout();
+        writeln!(out, "\nA Stonechat cluster is ready\n\n  {:10} {:>7}  health, metrics", "process", "pid")?;
+        for process in &self.cluster.processes {
+            let pid = process.pid().map_or_else(String::new, |pid| pid.to_string());
+            writeln!(out, "  {:10} {pid:>7}  http://{}", process.name(), process.public)?;
+        }
+        let url = format!("http://{}", self.ingress.address());
+        writeln!(out, "\nFor clients, your server and the operator: {url}, in front of all of them")?;
+        writeln!(out, "\nTwo people chat over two gateways, each in a terminal:\n")?;
+        for (user, other) in [("alice", "bob"), ("bob", "alice")] {
+            let token = self.demo.token(&UserId::parse(user)?)?;
+            writeln!(out, "  stonechat chat --url {url} --to {other} --token {token}\n")?;
+        }
+        writeln!(out, "For your server: Authorization: Bearer {}", self.demo.server_key)?;
+        writeln!(out, "For the operator: Authorization: Bearer {}", self.cluster.operator_key())?;
+        writeln!(out, "\nIt ends with Ctrl-C, or `make cluster-down`.")?;
+        Ok(())
+    }
 }

@@ -7,12 +7,7 @@ use stonechat_proto::v1::{
 };
 use tonic::{Code, Request, transport::Channel};
 
-use crate::support::{
-    descriptors::Contracts,
-    http::Rest,
-    server::{OPERATOR_KEY, Server},
-    within,
-};
+use crate::support::{descriptors::Contracts, http::Rest, server::Server, within};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -318,7 +313,7 @@ async fn every_error_is_a_problem() {
 #[tokio::test]
 async fn the_operator_makes_tenants_and_keys_and_does_nothing_else() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let made = expect(operator.post("/v1/tenants", json!({"id": "acme", "name": "Acme"})).await, 201);
     assert_eq!(made["id"], "acme");
     problem(operator.post("/v1/tenants", json!({"id": "acme", "name": "Acme"})).await, 409, "already_exists");

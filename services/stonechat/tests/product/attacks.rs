@@ -3,12 +3,7 @@
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::support::{
-    http::Rest,
-    server::{OPERATOR_KEY, Server},
-    session::Session,
-    tenant::OtherTenant,
-};
+use crate::support::{http::Rest, server::Server, session::Session, tenant::OtherTenant};
 
 #[tokio::test]
 async fn headers_that_name_a_tenant_or_user_change_nothing() {
@@ -80,7 +75,7 @@ fn plain(headers: &HeaderMap) -> Vec<String> {
 #[tokio::test]
 async fn a_disabled_key_is_refused_at_once_by_every_door() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let (status, key) = operator.post("/v1/tenants/demo/keys", json!({"kind": "server"})).await;
     assert_eq!(status, 201, "{key}");
     let secret = key["secret"].as_str().expect("a secret");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     http::Rest,
-    server::{OPERATOR_KEY, Server, binary},
+    server::{Server, binary},
     session::Session,
     tenant::OtherTenant,
     within,
@@ -393,7 +393,7 @@ async fn an_erased_user_is_in_no_file_any_more() {
         events.len() as u64 + 1
     );
 
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     expect(operator.post("/v1/storage/purge", json!({})).await, 200);
     assert!(!holds(server.data(), "hello").is_empty(), "what is not erased is found, or the search finds nothing");
     for words in [
@@ -435,10 +435,13 @@ async fn a_deleted_tenant_leaves_no_row_and_others_go_on() {
     }
     until(&there, "/v1/conversations?sender=mallory", |body| body["conversations"].as_array().map(Vec::len) == Some(2))
         .await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
-    assert_eq!(there.call(Method::DELETE, "/v1/tenants/other", None).await.0, 403);
+    let operator = Rest::operator(&server);
+    assert_eq!(there.call(Method::DELETE, &format!("/v1/tenants/{}", other.id), None).await.0, 403);
     assert_eq!(operator.call(Method::DELETE, "/v1/tenants/none", None).await.0, 404);
-    assert_eq!(expect(operator.call(Method::DELETE, "/v1/tenants/other", None).await, 202)["done"], false);
+    assert_eq!(
+        expect(operator.call(Method::DELETE, &format!("/v1/tenants/{}", other.id), None).await, 202)["done"],
+        false
+    );
     assert_eq!(there.get("/v1/users/eve").await.0, 401, "its key is refused at once");
     within("the end of the session", async {
         while session.next().await.is_some_and(|frame| frame.get("close").is_none()) {}
@@ -447,18 +450,18 @@ async fn a_deleted_tenant_leaves_no_row_and_others_go_on() {
     // It goes on after a crash.
     server.kill_and_restart().await;
     let rest = Rest::new(&server, &server.started.server_key.clone());
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let wish = json!({"id": "ours", "kind": "group", "members": ["alice", "bob"]});
     expect(rest.post("/v1/conversations", wish).await, 201);
     within("the deletion", async {
-        while expect(operator.get("/v1/tenants/other/deletion").await, 200)["done"] != true {
+        while expect(operator.get(&format!("/v1/tenants/{}/deletion", other.id)).await, 200)["done"] != true {
             expect(rest.post("/v1/conversations/ours/messages", json!({"sender": "bob", "text": "on"})).await, 201);
         }
     })
     .await;
-    assert_eq!(operator.get("/v1/tenants/other").await.0, 404);
+    assert_eq!(operator.get(&format!("/v1/tenants/{}", other.id)).await.0, 404);
     assert_eq!(
-        operator.post("/v1/tenants", json!({"id": "other", "name": "Again"})).await.0,
+        operator.post("/v1/tenants", json!({"id": other.id, "name": "Again"})).await.0,
         409,
         "ids are not used again"
     );
@@ -477,7 +480,7 @@ async fn a_deleted_tenant_leaves_no_row_and_others_go_on() {
         let stays = ["tenants", "jobs"].contains(&row.key.table.name)
             // What the operator did is the operator's to know.
             || (row.key.table.name == "audit" && row.key.text(0) == " every");
-        if is_of("other") && !stays {
+        if is_of(&other.id) && !stays {
             left.push(format!("{} {key:?}", row.key.table.name));
         }
     })

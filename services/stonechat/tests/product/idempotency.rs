@@ -3,12 +3,7 @@
 use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use crate::support::{
-    http::Rest,
-    server::{OPERATOR_KEY, Server},
-    session::client_id,
-    within,
-};
+use crate::support::{http::Rest, server::Server, session::client_id, within};
 
 async fn post(rest: &Rest, path: &str, key: &str, body: &Value) -> (u16, HeaderMap, Value) {
     let headers = [("content-type", "application/json"), ("idempotency-key", key)];
@@ -18,7 +13,7 @@ async fn post(rest: &Rest, path: &str, key: &str, body: &Value) -> (u16, HeaderM
 #[tokio::test]
 async fn many_at_once_with_one_idempotency_key_make_one_thing_and_get_its_answer() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let body = json!({"kind": "server", "name": "once"});
     let calls = (0..30).map(|_| post(&operator, "/v1/tenants/demo/keys", "make-it-once", &body));
     let answers = within("answers", futures::future::join_all(calls)).await;
@@ -47,7 +42,7 @@ async fn an_idempotency_key_with_another_body_is_a_conflict() {
     let (status, _, answer) = post(&rest, "/v1/users", &"k".repeat(300), &json!({"id": "eve"})).await;
     assert_eq!(status, 400, "{answer}");
     // Another caller's key is another key.
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let (status, _, answer) = post(&operator, "/v1/tenants", "k1", &json!({"id": "acme"})).await;
     assert_eq!(status, 201, "{answer}");
 }

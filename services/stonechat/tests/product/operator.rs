@@ -5,13 +5,7 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    http::Rest,
-    server::{OPERATOR_KEY, Server},
-    session::Session,
-    tenant::OtherTenant,
-    token::good,
-};
+use crate::support::{http::Rest, server::Server, session::Session, tenant::OtherTenant, token::good};
 
 /// From the answer to a suspension to the end of the sockets.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -33,12 +27,12 @@ fn text(value: &Value, name: &str) -> String {
 async fn a_suspended_tenants_sockets_close_and_its_credentials_are_refused_at_once() {
     let server = Server::start().await;
     let other = OtherTenant::create(&server).await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let backend = Rest::new(&server, &other.server_key);
     expect(backend.get("/v1/users").await, 200);
     let mut carol = Session::open(server.address, &other.token("carol"), "phone").await;
     let mut alice = Session::open(server.address, server.token("alice"), "phone").await;
-    let suspended = expect(operator.post("/v1/tenants/other/suspend", json!({})).await, 200);
+    let suspended = expect(operator.post(&format!("/v1/tenants/{}/suspend", other.id), json!({})).await, 200);
     assert_eq!(suspended["suspended"], true);
     let answered = Instant::now();
     assert_eq!(carol.until_where(|_| false).await["close"], 4500);
@@ -48,7 +42,7 @@ async fn a_suspended_tenants_sockets_close_and_its_credentials_are_refused_at_on
     assert_eq!(again.until_where(|_| false).await["close"], 4500);
     // Others do not notice.
     assert_eq!(alice.group("still-here", &["bob"]).await, "still-here");
-    let resumed = expect(operator.post("/v1/tenants/other/resume", json!({})).await, 200);
+    let resumed = expect(operator.post(&format!("/v1/tenants/{}/resume", other.id), json!({})).await, 200);
     assert_eq!(resumed["suspended"], false);
     expect(backend.get("/v1/users").await, 200);
     Session::open(server.address, &other.token("carol"), "phone").await;
@@ -57,7 +51,7 @@ async fn a_suspended_tenants_sockets_close_and_its_credentials_are_refused_at_on
 #[tokio::test]
 async fn a_change_of_a_tenant_leaves_its_sockets_open() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let mut alice = Session::open(server.address, server.token("alice"), "phone").await;
     let changed = operator.call(Method::PATCH, "/v1/tenants/demo", Some(json!({"message_retention_days": 30}))).await;
     assert_eq!(expect(changed, 200)["message_retention_days"], 30);
@@ -69,7 +63,7 @@ async fn a_change_of_a_tenant_leaves_its_sockets_open() {
 #[tokio::test]
 async fn a_rotated_key_is_good_beside_the_new_one_until_its_time_is_over() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let old_id = server.started.key_id.clone();
     let path = format!("/v1/tenants/demo/keys/{old_id}/rotate");
     let mut alice = Session::open(server.address, server.token("alice"), "phone").await;
@@ -95,7 +89,7 @@ async fn a_rotated_key_is_good_beside_the_new_one_until_its_time_is_over() {
 #[tokio::test]
 async fn a_key_does_what_its_scopes_say_and_makes_none_that_may_more() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let make = |scopes: Value| operator.post("/v1/tenants/demo/keys", json!({"kind": "server", "scopes": scopes}));
     let reader = text(&expect(make(json!(["read"])).await, 201), "secret");
     let admin = text(&expect(make(json!(["admin"])).await, 201), "secret");
@@ -122,7 +116,7 @@ async fn a_key_does_what_its_scopes_say_and_makes_none_that_may_more() {
 async fn what_was_done_is_written_down_without_secrets_and_each_tenant_sees_its_own() {
     let server = Server::start().await;
     let other = OtherTenant::create(&server).await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let made = expect(operator.post("/v1/tenants/demo/keys", json!({"kind": "server", "name": "x"})).await, 201);
     let demo = Rest::new(&server, &text(&made, "secret"));
     let spoofed =

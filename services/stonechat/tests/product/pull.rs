@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     support::{
         http::Rest,
-        server::{OPERATOR_KEY, Server, binary},
+        server::{Server, binary},
         tenant::OtherTenant,
         within,
     },
@@ -170,7 +170,7 @@ async fn listen_sends_events_on_signed_as_webhooks_are_until_the_key_is_disabled
     let server = Server::start().await;
     let rest = Rest::new(&server, &server.started.server_key);
     make_team(&rest).await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let path = format!("/v1/tenants/{}/keys", server.started.tenant);
     let (status, key) = operator.post(&path, json!({"kind": "server", "name": "events", "scopes": ["read"]})).await;
     assert!((200..300).contains(&status), "{key}");

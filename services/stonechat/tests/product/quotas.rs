@@ -6,13 +6,7 @@ use futures::StreamExt as _;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    http::Rest,
-    server::{OPERATOR_KEY, Server},
-    session::Session,
-    tenant::OtherTenant,
-    within,
-};
+use crate::support::{http::Rest, server::Server, session::Session, tenant::OtherTenant, within};
 
 fn expect((status, body): (u16, Value), wanted: u16) -> Value {
     assert_eq!(status, wanted, "{body}");
@@ -20,7 +14,7 @@ fn expect((status, body): (u16, Value), wanted: u16) -> Value {
 }
 
 async fn give(server: &Server, tenant: &str, quotas: Value) {
-    let operator = Rest::new(server, OPERATOR_KEY);
+    let operator = Rest::operator(server);
     expect(operator.call(Method::PATCH, &format!("/v1/tenants/{tenant}/quotas"), Some(quotas)).await, 200);
 }
 
@@ -106,7 +100,7 @@ async fn what_was_used_can_be_read_day_by_day() {
     expect(rest.post("/v1/conversations", chat).await, 201);
     expect(rest.post("/v1/conversations/used/messages", json!({"sender": "alice", "text": "x"})).await, 201);
     expect(rest.call(Method::PUT, "/v1/users/alice", Some(json!({"name": "Alice"}))).await, 200);
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let mut usage = Value::Null;
     within("usage", async {
         while usage["days"][0]["sends"] != 1 {

@@ -5,11 +5,7 @@ use hyper::{HeaderMap, Method};
 use serde_json::json;
 
 use super::files::fetch;
-use crate::support::{
-    http::Rest,
-    server::{OPERATOR_KEY, Server},
-    within,
-};
+use crate::support::{http::Rest, server::Server, within};
 
 const OFFSET_TYPE: (&str, &str) = ("content-type", "application/offset+octet-stream");
 const TUS: (&str, &str) = ("tus-resumable", "1.0.0");
@@ -295,7 +291,7 @@ async fn another_users_upload_is_as_one_that_is_not_there() {
 #[tokio::test]
 async fn many_uploads_at_once_never_exceed_the_quota() {
     let server = Server::start().await;
-    let operator = Rest::new(&server, OPERATOR_KEY);
+    let operator = Rest::operator(&server);
     let tenant = &server.started.tenant;
     let quota = json!({"storage_bytes": 1_000_000});
     let (status, answer) = operator.call(Method::PATCH, &format!("/v1/tenants/{tenant}/quotas"), Some(quota)).await;

@@ -119,7 +119,15 @@ impl Bench<'_> {
             ("STONECHAT_GATEWAY__COMMANDS_BURST".to_owned(), many),
             ("STONECHAT_TELEMETRY__LOG_FILTER".to_owned(), "warn".to_owned()),
         ];
-        Plan { gateways: size, routers: size, storages, settings, ..Plan::new(self.program.clone()) }
+        Plan {
+            gateways: size,
+            routers: size,
+            storages,
+            webhooks: 0,
+            files: 0,
+            settings,
+            ..Plan::new(self.program.clone())
+        }
     }
 
     /// One-to-one messages: embedded, then clusters of each size.

@@ -45,7 +45,7 @@ impl ClusterWorld {
         let program = plan.program.clone();
         let cluster = Cluster::start(plan).await?;
         let demo = cluster.demo().await?;
-        let balancer = Proxy::start(cluster.gateways()).await?;
+        let balancer = Proxy::start(cluster.publics(Kind::Gateway)).await?;
         Ok(Self { cluster, demo, balancer, faults: faults.into(), last: None, program, started: Instant::now() })
     }
 
@@ -80,7 +80,7 @@ impl ClusterWorld {
                 }
             }
             Fault::Restart(named) | Fault::Upgrade(named) => {
-                let mut others = self.cluster.gateways();
+                let mut others = self.cluster.publics(Kind::Gateway);
                 let process = self.cluster.process(*named)?;
                 // Whoever balances looks at readiness, which ends as the drain begins.
                 let own = process.public;
@@ -177,7 +177,7 @@ impl ClusterWorld {
         for process in &mut self.cluster.processes {
             process.ready().await?;
         }
-        self.balancer.retarget(self.cluster.gateways());
+        self.balancer.retarget(self.cluster.publics(Kind::Gateway));
         Ok(())
     }
 }

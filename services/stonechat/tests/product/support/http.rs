@@ -20,8 +20,24 @@ pub struct Rest {
 impl Rest {
     /// A caller that shows this credential.
     pub fn new(server: &Server, credential: &str) -> Self {
+        Self::at(&format!("http://{}", server.address), credential)
+    }
+
+    /// The operator.
+    pub fn operator(server: &Server) -> Self {
+        Self::new(server, server.operator_key())
+    }
+
+    /// A caller of the server at this URL.
+    pub fn at(url: &str, credential: &str) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { client, base: format!("http://{}", server.address), credential: credential.to_owned() }
+        Self { client, base: url.to_owned(), credential: credential.to_owned() }
+    }
+
+    /// The status of an answer, if there is one.
+    pub async fn try_get(&self, path: &str) -> Option<u16> {
+        let uri = format!("{}{path}", self.base).parse().expect("a URL");
+        self.client.get(uri).await.ok().map(|answer| answer.status().as_u16())
     }
 
     /// Calls; gives the status and the JSON body, null when there is none.

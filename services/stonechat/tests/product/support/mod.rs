@@ -1,5 +1,6 @@
 //! The real binary as a child process, and hand-made clients that may break every rule.
 
+pub mod cluster;
 pub mod descriptors;
 pub mod grpc;
 pub mod http;

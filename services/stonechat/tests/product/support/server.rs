@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::within;
+use super::{cluster::Cluster, within};
 
 /// What the server says when it is ready.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,17 +30,22 @@ pub struct DemoUser {
     pub token: String,
 }
 
-/// A running server; it dies with this value.
+/// A running server; it dies with this value. With `STONECHAT_TEST_CLUSTER` a tenant of its own on a cluster.
 pub struct Server {
     pub started: Started,
     pub address: SocketAddr,
-    child: Child,
-    data: TempDir,
-    environment: Vec<(String, String)>,
+    place: Place,
+}
+
+enum Place {
+    Own { child: Child, data: TempDir, environment: Vec<(String, String)> },
+    Cluster(Cluster),
 }
 
 /// The key of the operator of these servers.
 pub const OPERATOR_KEY: &str = "7d1f0c4be62a9358d0e4b7a1c95f3826";
+/// What a test says that needs a process of its own and was given a cluster.
+const OWN: &str = "this test is about a server of its own";
 
 /// A command that runs the binary.
 pub fn binary() -> Command {
@@ -68,7 +73,9 @@ fn address_of(started: &Started) -> SocketAddr {
 impl Server {
     /// Starts one in a folder of its own on a free port.
     pub async fn start() -> Self {
-        Self::start_with(&[]).await
+        let Some(cluster) = Cluster::of_environment() else { return Self::start_with(&[]).await };
+        let started = cluster.tenant().await;
+        Self { address: address_of(&started), started, place: Place::Cluster(cluster) }
     }
 
     /// Starts one with more variables in its environment.
@@ -76,51 +83,77 @@ impl Server {
         let data = tempfile::tempdir().expect("a temporary folder");
         let (child, started) = spawn(data.path(), "127.0.0.1:0", environment).await;
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self { address: address_of(&started), started, child, data, environment }
+        Self { address: address_of(&started), started, place: Place::Own { child, data, environment } }
     }
 
-    /// Kills it with SIGKILL and starts it again as it was, on the same folder and port.
+    /// Kills it with SIGKILL and starts it again as it was, on the same folder and port. Of a cluster: every process
+    /// for files.
     pub async fn kill_and_restart(&mut self) {
+        if let Place::Cluster(cluster) = &self.place {
+            return cluster.kill_and_wait("files").await;
+        }
         self.kill().await;
         self.start_again().await;
     }
 
     /// Kills it with SIGKILL.
     pub async fn kill(&mut self) {
-        self.child.kill().await.expect("kill");
+        self.child().kill().await.expect("kill");
     }
 
     /// Starts it again as it was, on the same folder and port, after it ended.
     pub async fn start_again(&mut self) {
-        let environment: Vec<_> =
-            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let (child, started) = spawn(self.data.path(), &self.address.to_string(), &environment).await;
-        (self.child, self.started) = (child, started);
+        let Place::Own { child, data, environment } = &mut self.place else { panic!("{OWN}") };
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        (*child, self.started) = spawn(data.path(), &self.address.to_string(), &environment).await;
     }
 
     /// Asks it to end, as an orchestrator would.
-    pub async fn terminate(&self) {
-        let pid = self.child.id().expect("it runs").to_string();
+    pub async fn terminate(&mut self) {
+        let pid = self.child().id().expect("it runs").to_string();
         let status = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
         assert!(status.success());
     }
 
     /// Waits until it has ended; gives whether it did so well.
     pub async fn ended(&mut self) -> bool {
-        within("end of the server", self.child.wait()).await.expect("wait").success()
+        within("end of the server", self.child().wait()).await.expect("wait").success()
     }
 
-    /// Its resident memory in bytes.
+    fn child(&mut self) -> &mut Child {
+        match &mut self.place {
+            Place::Own { child, .. } => child,
+            Place::Cluster(_) => panic!("{OWN}"),
+        }
+    }
+
+    /// Its resident memory in bytes; of a cluster, that of the processes for files.
     pub fn memory_bytes(&self) -> u64 {
-        let pid = self.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("proc status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        match &self.place {
+            Place::Own { child, .. } => memory_bytes(child.id().expect("it runs")),
+            Place::Cluster(cluster) => cluster.memory_bytes("files"),
+        }
     }
 
     /// The folder of its data.
     pub fn data(&self) -> &Path {
-        self.data.path()
+        self.folder().expect(OWN)
+    }
+
+    /// The folder of its data; a cluster has none.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Own { data, .. } => Some(data.path()),
+            Place::Cluster(_) => None,
+        }
+    }
+
+    /// The key of its operator.
+    pub fn operator_key(&self) -> &str {
+        match &self.place {
+            Place::Own { .. } => OPERATOR_KEY,
+            Place::Cluster(cluster) => &cluster.operator_key,
+        }
     }
 
     /// The token of a demo user.
@@ -128,4 +161,11 @@ impl Server {
         let found = self.started.users.iter().find(|u| u.id == user);
         &found.unwrap_or_else(|| panic!("no demo user {user}")).token
     }
+}
+
+/// The resident memory of a process, in bytes.
+pub fn memory_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("proc status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }

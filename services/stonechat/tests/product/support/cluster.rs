@@ -1,0 +1,119 @@
+//! A cluster that runs already, in the place of a server of a test's own: `make test-cluster`.
+
+use std::{env, fs, path::PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    PATIENCE,
+    http::Rest,
+    server::{DemoUser, Started},
+    token::good,
+    within,
+};
+
+/// What `local-cluster --json` says of it at present.
+#[derive(Debug, Deserialize)]
+struct Said {
+    url: String,
+    operator_key: String,
+    processes: Vec<Process>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Process {
+    name: String,
+    role: String,
+    pid: u32,
+    url: String,
+}
+
+/// The cluster.
+pub struct Cluster {
+    file: PathBuf,
+    pub operator_key: String,
+}
+
+impl Cluster {
+    /// The one that the environment names.
+    pub fn of_environment() -> Option<Self> {
+        let file = PathBuf::from(env::var_os("STONECHAT_TEST_CLUSTER")?);
+        let mut cluster = Self { file, operator_key: String::new() };
+        cluster.operator_key = cluster.said().operator_key;
+        Some(cluster)
+    }
+
+    fn said(&self) -> Said {
+        let text = fs::read_to_string(&self.file).expect("the file of the cluster");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    fn of_role(&self, role: &str) -> Vec<Process> {
+        self.said().processes.into_iter().filter(|process| process.role == role).collect()
+    }
+
+    /// Makes a tenant of a test's own, with the people that the tests know.
+    pub async fn tenant(&self) -> Started {
+        let said = self.said();
+        let operator = Rest::at(&said.url, &said.operator_key);
+        let tenant = format!("t{:016x}", rand::random::<u64>());
+        expect(operator.post("/v1/tenants", json!({"id": tenant, "name": "Test"})).await);
+        let keys = format!("/v1/tenants/{tenant}/keys");
+        let signing = expect(operator.post(&keys, json!({"kind": "hs256", "name": "tokens"})).await);
+        let server = expect(operator.post(&keys, json!({"kind": "server", "name": "server"})).await);
+        let text = |key: &Value, name: &str| key[name].as_str().expect("text").to_owned();
+        let mut started = Started {
+            grpc_url: said.url.clone(),
+            url: said.url,
+            tenant,
+            key_id: text(&signing, "id"),
+            key_secret: text(&signing, "secret"),
+            server_key: text(&server, "secret"),
+            users: Vec::new(),
+        };
+        let users = ["alice", "bob"];
+        started.users = users.map(|id| DemoUser { id: id.to_owned(), token: good(&started, id) }).into();
+        started
+    }
+
+    /// Kills every process of a role with SIGKILL, and waits until the ones in their place are reached.
+    pub async fn kill_and_wait(&self, role: &str) {
+        let killed = self.of_role(role);
+        assert!(!killed.is_empty(), "no process of {role}");
+        for process in &killed {
+            let status = std::process::Command::new("kill").args(["-9", &process.pid.to_string()]).status();
+            assert!(status.expect("kill").success());
+        }
+        let name = |process: &Process| (process.name.clone(), process.pid);
+        within("others in their place", async {
+            while self.of_role(role).iter().map(name).any(|it| killed.iter().map(name).any(|other| other == it)) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let urls: Vec<String> = self.of_role(role).into_iter().map(|process| process.url).collect();
+        let reached = |url: String, path: &'static str, wanted: u16| async move {
+            while Rest::at(&url, "").try_get(path).await != Some(wanted) {
+                tokio::task::yield_now().await;
+            }
+        };
+        for url in urls {
+            within("readiness", reached(url, "/readyz", 200)).await;
+        }
+        // The balancer looks by itself, once in a second.
+        let asked = |_| reached(self.said().url, "/v1/files", 401);
+        let all = tokio::time::timeout(PATIENCE, futures::future::join_all((0..2).map(asked)));
+        all.await.expect("the balancer finds them");
+    }
+
+    /// The resident memory of every process of a role together, in bytes.
+    pub fn memory_bytes(&self, role: &str) -> u64 {
+        self.of_role(role).iter().map(|process| super::server::memory_bytes(process.pid)).sum()
+    }
+}
+
+fn expect((status, body): (u16, Value)) -> Value {
+    assert!((200..300).contains(&status), "{status} {body}");
+    body
+}
