@@ -176,7 +176,8 @@ test-backends: backends ## The suites of the seams on real servers: Kafka, Cassa
 test-cluster: backends ## The product's tests of files and more against a cluster of real backends, behind one address
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
 	$(RUN) --package stonechat-cluster-tests --bin local-cluster -- -- \
-		cargo test $(CARGO_FLAGS) --package stonechat --test product -- --test-threads 1 $(TEST_CLUSTER)
+		cargo test $(CARGO_FLAGS) --profile $(PROFILE) --package stonechat --features cluster --test product -- \
+		--test-threads 1 $(TEST_CLUSTER)
 
 .PHONY: ci
 ci: ## What CI runs

@@ -25,6 +25,8 @@ fn configuration(address: SocketAddr, publics: impl Fn(Kind) -> Vec<SocketAddr>)
     for line in sample.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
+            // Each takes two files, of which a machine for development may allow few.
+            ["maxconn", _] => lines.push("    maxconn 4000".to_owned()),
             ["bind", ..] => lines.push(format!("    bind {address}")),
             ["server-template", name, _, _, "resolvers", _, "init-addr", "none", rest @ ..] => {
                 let of_name = Kind::ALL.into_iter().filter(|kind| kind.role() == *name).flat_map(&publics);

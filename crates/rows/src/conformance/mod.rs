@@ -52,6 +52,7 @@ macro_rules! rows_conformance {
             a_request_beyond_a_limit_is_refused,
             a_request_of_the_wrong_shape_is_refused,
             ranges_agree_with_a_model,
+            ranges_of_several_parts_agree_with_a_model,
             paging_sees_every_row_once,
             a_range_stays_in_its_partition,
             a_range_keeps_to_its_limit,

@@ -87,6 +87,60 @@ pub async fn ranges_agree_with_a_model(engine: &Engine) {
     }
 }
 
+/// Rows that several parts order: ranges from and until any prefix of them, in both directions, give what a sorted map
+/// gives; and each row is read by its key.
+pub async fn ranges_of_several_parts_agree_with_a_model(engine: &Engine) {
+    const TENANTS: [&str; 4] = ["a", "a-", "aa", "b"];
+    let partition = vec![KeyPart::Number(7)];
+    let (mut random, mut model) = (Random(5), BTreeMap::new());
+    for _ in 0..60 {
+        let due = random.below(4);
+        let (tenant, what) = (TENANTS[random.below(4) as usize], format!("w{}", random.below(5)));
+        let parts = [KeyPart::Number(7), due.into(), tenant.into(), what.as_str().into()];
+        write(engine, vec![put(Key::new(&tables::FILE_DUES, parts), 1, &what)]).await;
+        model.insert((due, tenant.to_owned(), what), ());
+    }
+    let keys: Vec<(u64, String, String)> = model.into_keys().collect();
+    let mut prefix = |count: u64| {
+        let all = [random.below(5).into(), TENANTS[random.below(4) as usize].into(), "w2".into()];
+        (count > 0).then(|| all[..count as usize].to_vec())
+    };
+    // Below zero: the key is before the prefix; a key that begins with it is not.
+    let compared = |(due, tenant, what): &(u64, String, String), prefix: &[KeyPart]| {
+        let key = [(*due).into(), tenant.as_str().into(), what.as_str().into()];
+        key[..prefix.len()].cmp(prefix)
+    };
+    for (from, until) in (0..4).flat_map(|from| (0..4).map(move |until| (from, until))) {
+        for reverse in [false, true] {
+            let (from, until) = (prefix(from), prefix(until));
+            let mut wanted: Vec<_> = keys
+                .iter()
+                .filter(|key| from.as_deref().is_none_or(|from| compared(key, from).is_ge()))
+                .filter(|key| until.as_deref().is_none_or(|until| compared(key, until).is_lt()))
+                .collect();
+            if reverse {
+                wanted.reverse();
+            }
+            let range =
+                Range { table: &tables::FILE_DUES, partition: partition.clone(), from, until, reverse, limit: 500 };
+            let rows = engine.rows.range(range.clone()).await.unwrap();
+            let of_key = |key: &Key| (key.number(1), key.text(2).to_owned(), key.text(3).to_owned());
+            let found: Vec<_> = rows.iter().map(|row| of_key(&row.key)).collect();
+            assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "{range:?}");
+            let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
+            let read = engine.rows.get(&keys).await.unwrap();
+            assert_eq!(
+                read.iter().flatten().map(seen_value).collect::<Vec<_>>(),
+                rows.iter().map(seen_value).collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+fn seen_value(row: &Row) -> (Key, String) {
+    (row.key.clone(), text(row).1.to_owned())
+}
+
 /// Pages in both directions, each beginning where the last ended, see every row once and in order.
 pub async fn paging_sees_every_row_once(engine: &Engine) {
     const ROWS: usize = 1_234;

@@ -180,6 +180,10 @@ impl Store {
         row.map(|row| found(key.clone(), row.columns)).transpose()
     }
 
+    async fn get_placed(&self, keys: &[Key], place: usize) -> Result<Option<(usize, Row)>, RowsError> {
+        Ok(self.get_one(&keys[place]).await?.map(|row| (place, row)))
+    }
+
     /// Reads keys of one partition; gives them by their clustering part.
     async fn get_some(&self, keys: &[&Key]) -> Result<HashMap<KeyPart, Row>, RowsError> {
         let Some(first) = keys.first() else { return Ok(HashMap::new()) };
@@ -227,6 +231,14 @@ impl Store {
             let row = self.get_one(some[0]).await?;
             return Ok(row.map_or_else(Vec::new, |row| places.iter().map(|place| (*place, row.clone())).collect()));
         }
+        if some.iter().any(|key| key.clustering().len() > 1) {
+            let mut reads = Vec::with_capacity(places.len());
+            for place in places {
+                reads.push(self.get_placed(keys, *place));
+            }
+            let read: Vec<_> = stream::iter(reads).buffer_unordered(self.at_once).try_collect().await?;
+            return Ok(read.into_iter().flatten().collect());
+        }
         let rows = self.get_some(&some).await?;
         let row = |place: &usize| {
             let part = keys[*place].clustering().first()?;
@@ -237,17 +249,17 @@ impl Store {
 
     async fn read_range(&self, range: Range) -> Result<Vec<Row>, RowsError> {
         let limit = range.limit.min(limits::RANGE_ROWS);
-        let from = range.from.as_deref().and_then(<[KeyPart]>::first);
-        let until = range.until.as_deref().and_then(<[KeyPart]>::first);
+        let from = range.from.as_deref().unwrap_or_default();
+        let until = range.until.as_deref().unwrap_or_default();
         // Nothing is before an empty prefix.
-        if limit == 0 || (range.until.is_some() && until.is_none()) {
+        if limit == 0 || (range.until.is_some() && until.is_empty()) {
             return Ok(Vec::new());
         }
         if range.table.clustering.is_empty() {
             let key = Key::new(range.table, range.partition);
             return Ok(self.get_one(&key).await?.into_iter().collect());
         }
-        let kind = (from.is_some(), until.is_some(), range.reverse);
+        let kind = (from.len(), until.len(), range.reverse);
         let statement = self.statements(range.table)?.range(&self.session, kind).await?;
         let parts = range.partition.iter().chain(from).chain(until);
         let mut values = parts.map(part_value).collect::<Result<Vec<_>, _>>()?;

@@ -11,8 +11,10 @@ use crate::{RowsError, Table};
 
 /// Rows of one page of a range.
 const PAGE_ROWS: i32 = 1_000;
-/// Ranges by whether they have a first, an end, and go backwards.
-const RANGES: usize = 8;
+/// Most parts of a clustering key.
+const PARTS: usize = 3;
+/// Ranges by the parts of their first, of their end, and whether they go backwards.
+const RANGES: usize = 2 * (PARTS + 1) * (PARTS + 1);
 
 /// The statements of one table.
 pub(super) struct Statements {
@@ -24,7 +26,7 @@ pub(super) struct Statements {
     delete_partition: OnceCell<PreparedStatement>,
     insert_new: OnceCell<PreparedStatement>,
     replace: OnceCell<PreparedStatement>,
-    ranges: [OnceCell<PreparedStatement>; RANGES],
+    ranges: Vec<OnceCell<PreparedStatement>>,
 }
 
 /// Whether a statement may be done twice, and asked of a second node when the first is slow.
@@ -36,8 +38,14 @@ enum Kind {
 
 impl Statements {
     pub fn new(table: &'static Table) -> Self {
-        let (put, get, get_some, delete, delete_partition, insert_new, replace, ranges) = Default::default();
+        let (put, get, get_some, delete, delete_partition, insert_new, replace) = Default::default();
+        let ranges = (0..RANGES).map(|_| OnceCell::new()).collect();
         Self { table, put, get, get_some, delete, delete_partition, insert_new, replace, ranges }
+    }
+
+    /// The first of the clustering columns.
+    fn clustering(&self, count: usize) -> String {
+        self.table.clustering.iter().take(count).map(|column| column.name).collect::<Vec<_>>().join(", ")
     }
 
     fn columns(&self) -> Vec<&'static str> {
@@ -70,10 +78,10 @@ impl Statements {
         prepared(session, &self.get, Kind::Repeatable, text).await
     }
 
-    /// Values: partition, list of clustering parts. Columns: clustering part, value, version.
+    /// For tables with one clustering part. Values: partition, list of them. Columns: clustering part, value, version.
     pub async fn get_some(&self, session: &Session) -> Result<&PreparedStatement, RowsError> {
         let text = || {
-            let clustering = self.table.clustering.first().map_or("", |column| column.name);
+            let clustering = self.clustering(1);
             let partition = self.where_partition();
             let table = self.table.name;
             format!("SELECT {clustering}, value, version FROM {table} WHERE {partition} AND {clustering} IN ?")
@@ -109,27 +117,32 @@ impl Statements {
         prepared(session, &self.replace, Kind::Conditional, text).await
     }
 
-    /// Values: partition, the first clustering part and the one after the last where they are given, limit.
-    /// Columns: clustering part, value, version.
+    /// Ranges whose first and end have so many clustering parts, 0 where there is none.
+    /// Values: partition, parts of the first, parts of what is after the last, limit.
+    /// Columns: every clustering part, value, version.
     pub async fn range(
         &self,
         session: &Session,
-        (from, until, reverse): (bool, bool, bool),
+        (from, until, reverse): (usize, usize, bool),
     ) -> Result<&PreparedStatement, RowsError> {
-        let place = usize::from(from) + 2 * usize::from(until) + 4 * usize::from(reverse);
+        let place = from + (PARTS + 1) * (until + (PARTS + 1) * usize::from(reverse));
+        let not_kept = || RowsError::BadRequest(format!("too many parts of a key of {}", self.table.name));
         let text = || {
-            let clustering = self.table.clustering.first().map_or("", |column| column.name);
             let (table, mut filter) = (self.table.name, self.where_partition());
-            if from {
-                filter.push_str(&format!(" AND {clustering} >= ?"));
+            // As tuples, which are compared part by part; fewer parts are before all that begin with them.
+            for (count, comparison) in [(from, ">="), (until, "<")].into_iter().filter(|(count, _)| *count > 0) {
+                let marks = vec!["?"; count].join(", ");
+                filter.push_str(&format!(" AND ({}) {comparison} ({marks})", self.clustering(count)));
             }
-            if until {
-                filter.push_str(&format!(" AND {clustering} < ?"));
-            }
-            let order = if reverse { format!(" ORDER BY {clustering} DESC") } else { String::new() };
+            let descending = || self.table.clustering.iter().map(|column| format!("{} DESC", column.name));
+            let order = match reverse {
+                true => format!(" ORDER BY {}", descending().collect::<Vec<_>>().join(", ")),
+                false => String::new(),
+            };
+            let clustering = self.clustering(self.table.clustering.len());
             format!("SELECT {clustering}, value, version FROM {table} WHERE {filter}{order} LIMIT ?")
         };
-        prepared(session, &self.ranges[place], Kind::Repeatable, text).await
+        prepared(session, self.ranges.get(place).ok_or_else(not_kept)?, Kind::Repeatable, text).await
     }
 }
 

@@ -37,20 +37,24 @@ pub(super) fn found(key: Key, columns: Vec<Option<CqlValue>>) -> Result<Row, Row
     }
 }
 
-/// A row of a partition: clustering part, value, version.
+/// A row of a partition: every clustering part, value, version.
 pub(super) fn range_row(
     table: &'static Table,
     partition: &[KeyPart],
     mut columns: Vec<Option<CqlValue>>,
 ) -> Result<Row, RowsError> {
-    let kind = table.clustering.first().map(|column| column.kind);
-    let first = if columns.is_empty() { None } else { columns.remove(0) };
-    let part = match (kind, first) {
-        (Some(ColumnKind::Text), Some(CqlValue::Text(text))) => KeyPart::from(text.as_str()),
-        (Some(ColumnKind::Number), Some(CqlValue::BigInt(number))) => {
-            KeyPart::Number(u64::try_from(number).map_err(|_| corrupt(table))?)
-        }
-        _ => return Err(corrupt(table)),
-    };
-    found(Key::new(table, partition.iter().cloned().chain([part])), columns)
+    if columns.len() < table.clustering.len() {
+        return Err(corrupt(table));
+    }
+    let mut key = Key::new(table, partition.iter().cloned());
+    for (column, value) in table.clustering.iter().zip(columns.drain(..table.clustering.len())) {
+        key.parts.push(match (column.kind, value) {
+            (ColumnKind::Text, Some(CqlValue::Text(text))) => KeyPart::from(text.as_str()),
+            (ColumnKind::Number, Some(CqlValue::BigInt(number))) => {
+                KeyPart::Number(u64::try_from(number).map_err(|_| corrupt(table))?)
+            }
+            _ => return Err(corrupt(table)),
+        });
+    }
+    found(key, columns)
 }
