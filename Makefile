@@ -27,7 +27,7 @@ CHAOS_WEBHOOKS_ARGS ?=
 # transfers
 TRANSFERS_ARGS ?=
 # test-cluster: names of tests, or parts of names
-TEST_CLUSTER ?= attachments:: files:: uploads::
+TEST_CLUSTER ?= attachments:: attacks:: eviction:: files:: hooks:: idempotency:: pull:: tokens:: uploads:: walls:: webhooks::
 # sim: seeds FROM .. FROM+SEEDS
 SEEDS ?= 1000
 FROM ?= 0

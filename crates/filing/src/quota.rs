@@ -4,7 +4,10 @@
 //! stopped between counting and writing down what was counted may repeat it. A mark of taking goes when the upload's row
 //! is there; one of giving back goes after [`MARK_US`], by when nobody is at it any more who read the row before.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use parking_lot::Mutex;
 use rand::RngCore as _;
@@ -21,17 +24,24 @@ const MARK_US: TimeUs = 120_000_000;
 const LINK_KEY_BYTES: usize = 32;
 /// Uploads whose rows are there and whose marks are not taken out yet.
 const CONFIRMED: usize = 65_536;
+/// Tenants that are counted at once; others that share a place with one wait.
+const PLACES: usize = 64;
 
 /// Counts bytes of tenants, by compare-and-set.
 pub(crate) struct Counted {
     records: Records,
     /// Uploads of this process whose rows are there.
     confirmed: Mutex<HashSet<String>>,
+    /// Whoever changes a tenant's row holds its place. Without that, many at once of one process would be refused by the
+    /// store for each other's sake, which costs more than to wait, and a store of several nodes gives up at last.
+    places: Vec<tokio::sync::Mutex<()>>,
+    hasher: RandomState,
 }
 
 impl Counted {
     pub fn new(records: Records) -> Self {
-        Self { records, confirmed: Mutex::default() }
+        let places = (0..PLACES).map(|_| tokio::sync::Mutex::default()).collect();
+        Self { records, confirmed: Mutex::default(), places, hasher: RandomState::new() }
     }
 
     /// Takes bytes for an upload; `quota` bounds what the tenant has in all.
@@ -113,6 +123,8 @@ impl Counted {
         tenant: &TenantId,
         mut change: impl FnMut(&mut FileTenantRow) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let place = usize::try_from(self.hasher.hash_one(tenant) % PLACES as u64).unwrap_or(0);
+        let _place = self.places[place].lock().await;
         for _ in 0..ATTEMPTS {
             let key = tables::file_tenant(tenant);
             let found = self.records.read::<FileTenantRow>(key.clone()).await?;
