@@ -173,9 +173,9 @@ test-backends: backends ## The suites of the seams on real servers: Kafka, Cassa
 	cargo test $(CARGO_FLAGS) --package stonechat-cluster-tests --features cluster
 
 .PHONY: test-cluster
-test-cluster: backends ## The product's tests of files and more against a cluster of real backends, behind one address
+test-cluster: backends ## The product's tests against a cluster of real backends, behind one address
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat --features cluster
-	$(RUN) --package stonechat-cluster-tests --bin local-cluster -- -- \
+	$(RUN) --package stonechat-cluster-tests --bin local-cluster -- --set STONECHAT_WEBHOOKS__RETRY_SCHEDULE_S=1 -- \
 		cargo test $(CARGO_FLAGS) --profile $(PROFILE) --package stonechat --features cluster --test product -- \
 		--test-threads 1 $(TEST_CLUSTER)
 

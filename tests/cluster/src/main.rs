@@ -40,6 +40,9 @@ struct Arguments {
     /// Processes for files.
     #[arg(long, default_value_t = 2)]
     files: usize,
+    /// A setting of every process by the name of its environment variable, as `NAME=VALUE`; may be repeated.
+    #[arg(long, value_parser = setting)]
+    set: Vec<(String, String)>,
     /// Print one line of JSON when ready.
     #[arg(long)]
     json: bool,
@@ -59,6 +62,18 @@ struct Arguments {
 const END: Duration = Duration::from_secs(60);
 /// How often it is looked whether a process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What the development mode allows too: receivers on this machine.
+const RECEIVERS: [(&str, &str); 3] = [
+    ("STONECHAT_WEBHOOKS__ALLOWED_ADDRESSES", "127.0.0.0/8"),
+    ("STONECHAT_WEBHOOKS__ALLOW_HTTP", "true"),
+    ("STONECHAT_WEBHOOKS__PORTS", ""),
+];
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').ok_or("not of the form NAME=VALUE")?;
+    Ok((parts.0.to_owned(), parts.1.to_owned()))
+}
 
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "the result of a command")]
@@ -125,7 +140,9 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("stonechat"),
     };
+    let receivers = RECEIVERS.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let plan = Plan {
+        settings: receivers.into_iter().chain(arguments.set.iter().cloned()).collect(),
         gateways: arguments.gateways,
         routers: arguments.routers,
         storages: arguments.storages,
@@ -136,7 +153,7 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         let cluster = Cluster::start(&plan).await?;
         let demo = cluster.demo().await?;
         let ingress = cluster.ingress().await?;
-        let mut local = Local { cluster, demo, ingress };
+        let mut local = Local { cluster, demo, ingress, settings: plan.settings.clone() };
         match arguments.then.split_first() {
             Some((program, rest)) => local.while_it_runs(program, rest).await,
             None => {
@@ -162,6 +179,7 @@ struct Local {
     cluster: Cluster,
     demo: Demo,
     ingress: HaProxy,
+    settings: Vec<(String, String)>,
 }
 
 impl Local {
@@ -212,6 +230,7 @@ impl Local {
         line["url"] = json!(format!("http://{}", self.ingress.address()));
         line["gateways"] = json!(self.urls(Kind::Gateway));
         line["apis"] = json!(self.urls(Kind::Api));
+        line["settings"] = json!(self.settings);
         line["operator_key"] = json!(self.cluster.operator_key());
         let processes = self.cluster.processes.iter().map(|process| {
             let url = format!("http://{}", process.public);

@@ -10,7 +10,7 @@ use crate::support::{http::Rest, server::Server, session::Session, token::good};
 /// From the answer to a revocation to the end of the sockets.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// What is known of devices is written beside everything else.
-const LISTED: Duration = Duration::from_secs(10);
+const LISTED: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_removed_member_gets_nothing_more() {

@@ -161,7 +161,7 @@ async fn listen(server: &Server, key: &str, to: &str, secret: &str) -> Child {
     let mut command = binary();
     command.args(["listen", "--forward-to", to, "--key", key, "--url", server.started.url.as_str()]);
     command.args(["--events", "message.*", "--secret", secret]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env("STONECHAT_HOME", server.data());
+    command.env("STONECHAT_HOME", server.folder().unwrap_or(&std::env::temp_dir()));
     command.spawn().expect("run the binary")
 }
 

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    PATIENCE,
     http::Rest,
     server::{DemoUser, Started},
     token::good,
@@ -18,6 +17,7 @@ use super::{
 struct Said {
     url: String,
     operator_key: String,
+    settings: Vec<(String, String)>,
     processes: Vec<Process>,
 }
 
@@ -28,6 +28,9 @@ struct Process {
     pid: u32,
     url: String,
 }
+
+/// The roles that clients are connected to.
+const EDGE: [&str; 2] = ["files", "gateway"];
 
 /// The cluster.
 pub struct Cluster {
@@ -47,6 +50,12 @@ impl Cluster {
     fn said(&self) -> Said {
         let text = fs::read_to_string(&self.file).expect("the file of the cluster");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// Whether its processes were started with these variables.
+    pub fn is_with(&self, environment: &[(&str, &str)]) -> bool {
+        let settings = self.said().settings;
+        environment.iter().all(|wanted| settings.iter().any(|(name, value)| (name.as_str(), value.as_str()) == *wanted))
     }
 
     fn of_role(&self, role: &str) -> Vec<Process> {
@@ -77,22 +86,24 @@ impl Cluster {
         started
     }
 
-    /// Kills every process of a role with SIGKILL, and waits until the ones in their place are reached.
-    pub async fn kill_and_wait(&self, role: &str) {
-        let killed = self.of_role(role);
-        assert!(!killed.is_empty(), "no process of {role}");
+    /// Kills every process that clients are connected to with SIGKILL, and waits until the ones in their place are
+    /// reached.
+    pub async fn kill_and_wait(&self) {
+        let edge = || self.said().processes.into_iter().filter(|process| EDGE.contains(&process.role.as_str()));
+        let killed: Vec<Process> = edge().collect();
+        assert!(!killed.is_empty(), "no process");
         for process in &killed {
             let status = std::process::Command::new("kill").args(["-9", &process.pid.to_string()]).status();
             assert!(status.expect("kill").success());
         }
         let name = |process: &Process| (process.name.clone(), process.pid);
         within("others in their place", async {
-            while self.of_role(role).iter().map(name).any(|it| killed.iter().map(name).any(|other| other == it)) {
+            while edge().any(|process| killed.iter().map(name).any(|other| other == name(&process))) {
                 tokio::task::yield_now().await;
             }
         })
         .await;
-        let urls: Vec<String> = self.of_role(role).into_iter().map(|process| process.url).collect();
+        let urls: Vec<String> = edge().map(|process| process.url).collect();
         let reached = |url: String, path: &'static str, wanted: u16| async move {
             while Rest::at(&url, "").try_get(path).await != Some(wanted) {
                 tokio::task::yield_now().await;
@@ -102,9 +113,9 @@ impl Cluster {
             within("readiness", reached(url, "/readyz", 200)).await;
         }
         // The balancer looks by itself, once in a second.
-        let asked = |_| reached(self.said().url, "/v1/files", 401);
-        let all = tokio::time::timeout(PATIENCE, futures::future::join_all((0..2).map(asked)));
-        all.await.expect("the balancer finds them");
+        for (path, wanted) in [("/v1/files", 401), ("/v1/ws", 400)] {
+            within("the balancer's look", reached(self.said().url, path, wanted)).await;
+        }
     }
 
     /// The resident memory of every process of a role together, in bytes.

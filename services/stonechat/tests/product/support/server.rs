@@ -73,24 +73,26 @@ fn address_of(started: &Started) -> SocketAddr {
 impl Server {
     /// Starts one in a folder of its own on a free port.
     pub async fn start() -> Self {
-        let Some(cluster) = Cluster::of_environment() else { return Self::start_with(&[]).await };
-        let started = cluster.tenant().await;
-        Self { address: address_of(&started), started, place: Place::Cluster(cluster) }
+        Self::start_with(&[]).await
     }
 
     /// Starts one with more variables in its environment.
     pub async fn start_with(environment: &[(&str, &str)]) -> Self {
+        if let Some(cluster) = Cluster::of_environment().filter(|cluster| cluster.is_with(environment)) {
+            let started = cluster.tenant().await;
+            return Self { address: address_of(&started), started, place: Place::Cluster(cluster) };
+        }
         let data = tempfile::tempdir().expect("a temporary folder");
         let (child, started) = spawn(data.path(), "127.0.0.1:0", environment).await;
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self { address: address_of(&started), started, place: Place::Own { child, data, environment } }
     }
 
-    /// Kills it with SIGKILL and starts it again as it was, on the same folder and port. Of a cluster: every process
-    /// for files.
+    /// Kills it with SIGKILL and starts it again as it was, on the same folder and port. Of a cluster: every
+    /// process that clients are connected to.
     pub async fn kill_and_restart(&mut self) {
         if let Place::Cluster(cluster) = &self.place {
-            return cluster.kill_and_wait("files").await;
+            return cluster.kill_and_wait().await;
         }
         self.kill().await;
         self.start_again().await;
