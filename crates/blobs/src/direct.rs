@@ -25,9 +25,16 @@ pub type Pieces<'a> = BoxStream<'a, Result<Bytes, BlobError>>;
 /// What a store does that clients may reach. Objects here are beside the blobs, under names of their own.
 #[async_trait]
 pub trait Direct: Send + Sync {
-    /// Writes the pieces as one object with bounded memory; gives its length in bytes. When a piece cannot be had,
-    /// nothing is written. The same key again replaces it.
-    async fn compose(&self, key: &BlobKey, pieces: Pieces<'_>) -> Result<u64, BlobError>;
+    /// Begins an object; gives the store's name of what is begun. So it can be written down before a byte is written:
+    /// what a process that was killed leaves is not found by the object's key.
+    async fn begin(&self, key: &BlobKey) -> Result<String, BlobError>;
+
+    /// Writes the pieces as the object that was begun, with bounded memory; gives its length in bytes. The object is there
+    /// whole or not at all; without success what was begun is to be given up.
+    async fn compose(&self, key: &BlobKey, begun: &str, pieces: Pieces<'_>) -> Result<u64, BlobError>;
+
+    /// Deletes what was begun of an object and never became one.
+    async fn give_up(&self, key: &BlobKey, begun: &str) -> Result<(), BlobError>;
 
     /// A link with which anybody fetches an object until it expires.
     async fn presign_get(&self, key: &BlobKey, link: &Link) -> Result<String, BlobError>;

@@ -3,11 +3,12 @@
 use std::{net::IpAddr, ops::Range, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use object_store::{
-    ClientOptions, Error as StoreError, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, RetryConfig, WriteMultipart,
+    ClientOptions, Error as StoreError, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
+    multipart::MultipartStore as _,
     path::Path,
     signer::{Method, SignedUrlOptions, Signer as _, Url},
 };
@@ -15,7 +16,7 @@ use stonechat_model::{TenantId, limits};
 
 use crate::{BlobError, BlobKey, Blobs, Direct, Found, Link, Pieces, key::tenant_folder};
 
-/// Parts of a composed object that are on their way at once, each of [`PART_BYTES`].
+/// Parts of a composed object that are on their way at once, each of [`PART_BYTES`]; one more is being gathered.
 const PARTS_AT_ONCE: usize = 2;
 const PART_BYTES: usize = 8 << 20;
 /// The longest that S3 lets a link be good.
@@ -188,27 +189,30 @@ impl Blobs for S3Blobs {
 
 #[async_trait]
 impl Direct for S3Blobs {
-    async fn compose(&self, key: &BlobKey, mut pieces: Pieces<'_>) -> Result<u64, BlobError> {
-        let upload = self.store.put_multipart(&path("direct", key)).await.map_err(failed)?;
-        let mut writing = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        let mut length = 0;
-        while let Some(piece) = pieces.next().await {
-            let ready = writing.wait_for_capacity(PARTS_AT_ONCE).await.map_err(failed);
-            match ready.and(piece) {
-                Ok(bytes) => {
-                    length += bytes.len() as u64;
-                    writing.put(bytes);
-                }
-                Err(error) => {
-                    if let Err(abort) = writing.abort().await {
-                        tracing::warn!(error = %failed(abort), "parts of an object stay until the bucket's rules end them");
-                    }
-                    return Err(error);
-                }
+    async fn begin(&self, key: &BlobKey) -> Result<String, BlobError> {
+        self.store.create_multipart(&path("direct", key)).await.map_err(failed)
+    }
+
+    async fn compose(&self, key: &BlobKey, begun: &str, pieces: Pieces<'_>) -> Result<u64, BlobError> {
+        let (path, id) = (path("direct", key), begun.to_owned());
+        let put = |(number, part): (usize, Result<Bytes, BlobError>)| {
+            let (path, id) = (&path, &id);
+            async move {
+                let part = part?;
+                let length = part.len() as u64;
+                let put = self.store.put_part(path, id, number, part.into()).await.map_err(failed)?;
+                Ok::<_, BlobError>((put, length))
             }
-        }
-        writing.finish().await.map_err(failed)?;
+        };
+        let written: Vec<_> = parts(pieces).enumerate().map(put).buffered(PARTS_AT_ONCE).try_collect().await?;
+        let length = written.iter().map(|(_, length)| length).sum();
+        let written = written.into_iter().map(|(part, _)| part).collect();
+        self.store.complete_multipart(&path, &id, written).await.map_err(failed)?;
         Ok(length)
+    }
+
+    async fn give_up(&self, key: &BlobKey, begun: &str) -> Result<(), BlobError> {
+        absent_is_fine(self.store.abort_multipart(&path("direct", key), &begun.to_owned()).await)
     }
 
     async fn presign_get(&self, key: &BlobKey, link: &Link) -> Result<String, BlobError> {
@@ -224,6 +228,19 @@ impl Direct for S3Blobs {
     async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
         absent_is_fine(self.store.delete(&path("direct", key)).await)
     }
+}
+
+/// Pieces as parts of [`PART_BYTES`], the last one shorter.
+fn parts(pieces: Pieces<'_>) -> impl Stream<Item = Result<Bytes, BlobError>> {
+    stream::try_unfold((pieces, BytesMut::new()), |(mut pieces, mut kept)| async move {
+        while kept.len() < PART_BYTES {
+            let Some(piece) = pieces.try_next().await? else { break };
+            kept.reserve(PART_BYTES.saturating_sub(kept.len()).max(piece.len()));
+            kept.extend_from_slice(&piece);
+        }
+        let part = kept.split_to(kept.len().min(PART_BYTES)).freeze();
+        Ok((!part.is_empty()).then_some((part, (pieces, kept))))
+    })
 }
 
 /// An object as a blob; none where it is none of ours.

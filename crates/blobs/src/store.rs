@@ -122,14 +122,36 @@ impl Store {
         self.blobs.direct().is_some()
     }
 
-    /// Writes the pieces of a file as one object **that is not sealed**, for tenants that allow direct downloads; gives
-    /// its length in bytes. The name is apart from those of pieces. Memory is bounded; when a piece cannot be had, nothing
-    /// is written.
+    /// Begins an object **that is not sealed**, for tenants that allow direct downloads; gives the store's name of what is
+    /// begun, to be written down. The object's name is apart from those of pieces.
     ///
     /// # Errors
     /// [`BlobError::Unsupported`] in a folder; [`BlobError::InvalidName`], [`BlobError::Unavailable`].
-    pub async fn compose(&self, tenant: &TenantId, name: &str, pieces: Pieces<'_>) -> Result<u64, BlobError> {
-        self.direct()?.compose(&BlobKey::new(tenant, name)?, pieces).await
+    pub async fn begin_direct(&self, tenant: &TenantId, name: &str) -> Result<String, BlobError> {
+        self.direct()?.begin(&BlobKey::new(tenant, name)?).await
+    }
+
+    /// Writes the pieces of a file as the object that was begun; gives its length in bytes. Memory is bounded; when a
+    /// piece cannot be had there is no object, and what was begun is to be given up.
+    ///
+    /// # Errors
+    /// [`BlobError::Unsupported`] in a folder; [`BlobError::InvalidName`], [`BlobError::Unavailable`].
+    pub async fn compose(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        begun: &str,
+        pieces: Pieces<'_>,
+    ) -> Result<u64, BlobError> {
+        self.direct()?.compose(&BlobKey::new(tenant, name)?, begun, pieces).await
+    }
+
+    /// Deletes what was begun of an object and never became one.
+    ///
+    /// # Errors
+    /// [`BlobError::Unsupported`] in a folder; [`BlobError::InvalidName`], [`BlobError::Unavailable`].
+    pub async fn give_up_direct(&self, tenant: &TenantId, name: &str, begun: &str) -> Result<(), BlobError> {
+        self.direct()?.give_up(&BlobKey::new(tenant, name)?, begun).await
     }
 
     /// A link with which anybody fetches a composed object until it expires.

@@ -69,7 +69,9 @@ async fn a_server_that_ends_is_a_retryable_error_and_what_it_held_comes_back() {
         blobs.list(key("a").tenant(), None, 10).await.unwrap_err(),
         Blobs::delete(&blobs, &key("a")).await.unwrap_err(),
         blobs.delete_tenant(key("a").tenant()).await.unwrap_err(),
-        blobs.compose(&key("c"), stream::once(async { Ok(Bytes::from_static(b"x")) }).boxed()).await.unwrap_err(),
+        blobs.begin(&key("c")).await.unwrap_err(),
+        blobs.compose(&key("c"), "begun", stream::once(async { Ok(Bytes::from_static(b"x")) }).boxed()).await.unwrap_err(),
+        blobs.give_up(&key("c"), "begun").await.unwrap_err(),
     ];
     for error in errors {
         assert!(error.is_retryable(), "{error:?}");
@@ -121,7 +123,8 @@ async fn a_composed_object_is_fetched_by_its_link_and_by_no_other() {
     let blobs = blobs(server().await, Duration::from_secs(60), 8);
     let piece = |number: usize| Ok(Bytes::from(vec![number as u8; (8 << 20) + 17 * number]));
     let pieces = stream::iter((0..3).map(piece)).boxed();
-    let length = blobs.compose(&key("a"), pieces).await.unwrap();
+    let begun = blobs.begin(&key("a")).await.unwrap();
+    let length = blobs.compose(&key("a"), &begun, pieces).await.unwrap();
     assert_eq!(length, 3 * (8 << 20) + 17 * 3);
     // It is no blob: only links lead to it.
     assert_eq!(blobs.size(&key("a")).await.unwrap(), None);
@@ -155,9 +158,14 @@ async fn a_composed_object_is_fetched_by_its_link_and_by_no_other() {
 async fn nothing_is_composed_of_pieces_that_cannot_be_had() {
     let blobs = blobs(server().await, Duration::from_secs(60), 8);
     let pieces = stream::iter([Ok(Bytes::from(vec![1; 9 << 20])), Err(BlobError::NotFound)]).boxed();
-    assert_eq!(blobs.compose(&key("a"), pieces).await, Err(BlobError::NotFound));
+    let begun = blobs.begin(&key("a")).await.unwrap();
+    assert_eq!(blobs.compose(&key("a"), &begun, pieces).await, Err(BlobError::NotFound));
     let link =
         Link { expiry: Duration::from_secs(60), content_disposition: "inline".into(), content_type: "x/y".into() };
     let url = blobs.presign_get(&key("a"), &link).await.unwrap();
+    assert!(fetch(&url).await.0.starts_with("http/1.1 404"));
+    blobs.give_up(&key("a"), &begun).await.unwrap();
+    let again = stream::iter([Ok(Bytes::from_static(b"late"))]).boxed();
+    assert!(blobs.compose(&key("a"), &begun, again).await.is_err(), "what was given up becomes an object");
     assert!(fetch(&url).await.0.starts_with("http/1.1 404"));
 }

@@ -173,6 +173,6 @@ async fn a_folder_has_no_links_of_its_own() {
     let place = Place::new();
     let store = place.open().await;
     assert!(!store.has_direct());
-    let composed = store.compose(&tenant("acme"), "a1", Box::pin(futures::stream::empty())).await;
+    let composed = store.compose(&tenant("acme"), "a1", "begun", Box::pin(futures::stream::empty())).await;
     assert!(matches!(composed, Err(BlobError::Unsupported(_))), "{composed:?}");
 }
