@@ -70,7 +70,10 @@ async fn a_server_that_ends_is_a_retryable_error_and_what_it_held_comes_back() {
         Blobs::delete(&blobs, &key("a")).await.unwrap_err(),
         blobs.delete_tenant(key("a").tenant()).await.unwrap_err(),
         blobs.begin(&key("c")).await.unwrap_err(),
-        blobs.compose(&key("c"), "begun", stream::once(async { Ok(Bytes::from_static(b"x")) }).boxed()).await.unwrap_err(),
+        blobs
+            .compose(&key("c"), "begun", stream::once(async { Ok(Bytes::from_static(b"x")) }).boxed())
+            .await
+            .unwrap_err(),
         blobs.give_up(&key("c"), "begun").await.unwrap_err(),
     ];
     for error in errors {

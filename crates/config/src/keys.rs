@@ -358,6 +358,9 @@ config! {
         clamd_max_bytes: u64 = limits::SCAN_BYTES, "bytes", |v| check::between(*v, 1, limits::FILE_BYTES);
         /// How long clamd may take to accept a connection, to take 64 KiB, and to answer after the last byte, each.
         clamd_timeout_ms: u64 = 60_000, "milliseconds", |v| check::between(*v, 100, 600_000);
+        /// How long a link is good with which a client fetches a large file from the store itself, where its tenant allows
+        /// that. It is good as long for whoever was removed meanwhile. The store must be `s3`.
+        direct_link_s: u64 = limits::DIRECT_LINK_S, "seconds", |v| check::between(*v, 1, limits::DIRECT_LINK_MAX_S);
     }
     /// S3 and what speaks like it, where it keeps the bytes of files.
     s3: S3 {

@@ -1,6 +1,9 @@
 //! Files as they are asked for.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt as _, stream};
 use stonechat_blobs::Store;
@@ -16,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     Reader, Variant,
     contents::Contents,
+    direct::Objects,
     pieces::{PieceList, Pieces},
     quota::Counted,
     records::{Records, unavailable},
@@ -32,6 +36,8 @@ pub struct FilesConfig {
     pub max_bytes: u64,
     /// How long a file is kept that no message refers to, in seconds.
     pub unreferenced_s: u64,
+    /// How long a link to the store itself is good.
+    pub direct_link: Duration,
 }
 
 /// What files are kept with.
@@ -56,6 +62,7 @@ pub struct Files {
     pub(crate) decoding: Semaphore,
     pub(crate) taking: Semaphore,
     pub(crate) scans: Option<Scans>,
+    pub(crate) objects: Objects,
     /// Until when this process has the looking at what is due to itself.
     pub(crate) leased: AtomicU64,
     giving: Arc<Semaphore>,
@@ -81,8 +88,9 @@ impl Files {
     pub fn new(config: FilesConfig, dependencies: FilesDependencies) -> Self {
         let FilesDependencies { rows, store, scanner } = dependencies;
         let records = Records { rows: Arc::clone(&rows) };
-        let pieces = Pieces::new(records.clone(), store);
+        let pieces = Pieces::new(records.clone(), Arc::clone(&store));
         Self {
+            objects: Objects::new(store, config.direct_link),
             config,
             contents: Contents::new(records.clone(), pieces.clone()),
             counted: Counted::new(records.clone()),
@@ -116,7 +124,7 @@ impl Files {
         match file.state() {
             FileState::Ready => {}
             FileState::Scanning => {
-                let wait = std::time::Duration::from_secs(limits::SCAN_WAIT_S);
+                let wait = Duration::from_secs(limits::SCAN_WAIT_S);
                 return Err(Error::unavailable("the file is being scanned; try again").retry_after(wait));
             }
             FileState::Infected => {

@@ -116,6 +116,7 @@ impl Files {
             let due_us = created_us + seconds_us(limits::SCAN_AGAIN_S);
             self.records.remember(tenant, &Due::File(id.clone()), due_us).await?;
         }
+        self.remember_object(tenant, id, &file).await?;
         if let Ok(owner) = UserId::parse(&row.owner) {
             let version = u64::try_from(row.created_us).unwrap_or(0);
             let key = tables::user_file(tenant, &owner, id);

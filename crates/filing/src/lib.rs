@@ -8,6 +8,7 @@
 
 mod append;
 mod contents;
+mod direct;
 mod files;
 mod finish;
 mod links;

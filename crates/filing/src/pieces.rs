@@ -19,7 +19,7 @@ pub(crate) struct Pieces {
     store: Arc<Store>,
 }
 
-fn failed(error: stonechat_blobs::BlobError) -> Error {
+pub(crate) fn failed(error: stonechat_blobs::BlobError) -> Error {
     if error.is_retryable() {
         tracing::warn!(%error, "blobs did not answer");
     } else {

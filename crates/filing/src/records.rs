@@ -30,6 +30,15 @@ pub(crate) enum Due {
     Upload(FileId),
     /// A file.
     File(FileId),
+    /// What was begun of an object that clients fetch from the store itself.
+    Object {
+        /// The file.
+        file: FileId,
+        /// The object's name.
+        name: String,
+        /// What the store calls what was begun; empty where nothing but the object is left.
+        begun: String,
+    },
     /// A tenant that was deleted.
     Tenant,
 }
@@ -39,6 +48,7 @@ impl Due {
         match self {
             Self::Upload(id) => format!("upload/{id}"),
             Self::File(id) => format!("file/{id}"),
+            Self::Object { file, name, begun } => format!("object/{file}/{name}/{begun}"),
             Self::Tenant => "tenant/".to_owned(),
         }
     }
@@ -47,6 +57,12 @@ impl Due {
         match text.split_once('/')? {
             ("upload", id) => FileId::parse(id).ok().map(Self::Upload),
             ("file", id) => FileId::parse(id).ok().map(Self::File),
+            ("object", object) => {
+                let (file, (name, begun)) =
+                    object.split_once('/').and_then(|(file, of)| Some((file, of.split_once('/')?)))?;
+                let file = FileId::parse(file).ok()?;
+                Some(Self::Object { file, name: name.to_owned(), begun: begun.to_owned() })
+            }
             ("tenant", "") => Some(Self::Tenant),
             _ => None,
         }
@@ -134,10 +150,13 @@ mod tests {
     #[test]
     fn what_is_due_is_read_as_it_was_written() {
         let id = FileId::generate();
-        for due in [Due::Upload(id.clone()), Due::File(id), Due::Tenant] {
+        let object = |begun: &str| Due::Object { file: id.clone(), name: "a1".to_owned(), begun: begun.to_owned() };
+        let objects = [object(""), object("2~a/b/c.-_")];
+        for due in [Due::Upload(id.clone()), Due::File(id.clone()), Due::Tenant].into_iter().chain(objects) {
             assert_eq!(Due::parse(&due.to_text()), Some(due));
         }
         assert_eq!(Due::parse("file/../x"), None);
         assert_eq!(Due::parse("other/x"), None);
+        assert_eq!(Due::parse(&format!("object/{id}/a1")), None);
     }
 }

@@ -68,6 +68,7 @@ impl Files {
             if let Err(error) = Box::pin(files.scan_now(&tenant, &id, waiting)).await {
                 tracing::warn!(%error, tenant.id = %tenant, file.id = %id, "file is scanned later");
             }
+            drop(files.compose(&tenant, &id));
         }))
     }
 

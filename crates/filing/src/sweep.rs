@@ -160,6 +160,7 @@ impl Files {
         match due {
             Due::Upload(id) => self.handle_upload(tenant, id).await,
             Due::File(id) => self.handle_file(tenant, id).await,
+            Due::Object { file, name, begun } => self.handle_object(tenant, file, name, begun).await,
             Due::Tenant => self.handle_tenant(tenant).await,
         }
     }
@@ -286,7 +287,8 @@ impl Files {
             return Ok(());
         }
         if row.expires_us > now_us && last_us > now_us {
-            return again(row.expires_us.min(last_us)).await;
+            let object_us = self.look_at_object(tenant, id, &row).await?;
+            return again(row.expires_us.min(last_us).min(object_us)).await;
         }
         if last_us <= now_us || !is_referred_to(&self.records, tenant, id).await? {
             metrics::counter!("stonechat_files_expired_total").increment(1);
@@ -303,7 +305,10 @@ impl Files {
         let wait_us = age_us.clamp(seconds_us(limits::FILE_HOLD_S), seconds_us(limits::FILE_RECHECK_MAX_S));
         row.expires_us = (now_us + wait_us).min(last_us);
         again(row.expires_us).await?;
-        self.records.set(key, &row, Some(version)).await.map(drop)
+        if self.records.set(key, &row, Some(version)).await? {
+            again(self.look_at_object(tenant, id, &row).await?.min(row.expires_us)).await?;
+        }
+        Ok(())
     }
 
     /// When a file goes whatever refers to it, by its tenant's wish.
@@ -344,6 +349,7 @@ impl Files {
         for content in contents {
             self.contents.release(tenant, content, id).await?;
         }
+        self.delete_object(tenant, row).await?;
         self.counted.give_back(tenant, id, row.counted_bytes).await
     }
 

@@ -1,9 +1,9 @@
 //! What holds of files over rows and blobs, whoever does what when.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use stonechat_blobs::{BlobsConfig, MasterKeySource, StoreConfig};
+use stonechat_blobs::{Blobs, BlobsConfig, MasterKeySource, MasterKeys, Sealer, Store, StoreConfig};
 use stonechat_model::{ConversationId, FileId, TenantId, UserId, now_us};
 use stonechat_proto::internal::v1::{FileRefRow, FileRow, FileState, UploadRow, UploadState};
 use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Put, Rows, tables};
@@ -19,6 +19,10 @@ use crate::{
 const MIB: usize = 1 << 20;
 const QUOTA: u64 = 1 << 40;
 
+fn config() -> FilesConfig {
+    FilesConfig { max_bytes: 1 << 32, unreferenced_s: 3_600, direct_link: Duration::from_secs(60) }
+}
+
 pub(crate) struct World {
     pub files: Arc<Files>,
     pub tenant: TenantId,
@@ -27,7 +31,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with(None).await
     }
 
@@ -47,14 +51,26 @@ impl World {
     /// A process of its own on the same rows and blobs.
     async fn open(folder: &TempDir, rows: &Arc<dyn Rows>, scanner: Option<Scanner>) -> Files {
         let (folder, master) = (folder.path().join("blobs"), folder.path().join("master.key"));
-        let config = StoreConfig { blobs: BlobsConfig::Folder(folder), master_keys: MasterKeySource::Made(master) };
-        let store = stonechat_blobs::open(config, Arc::clone(rows)).await.unwrap();
-        let config = FilesConfig { max_bytes: 1 << 32, unreferenced_s: 3_600 };
-        Files::new(config, FilesDependencies { rows: Arc::clone(rows), store, scanner })
+        let stored = StoreConfig { blobs: BlobsConfig::Folder(folder), master_keys: MasterKeySource::Made(master) };
+        let store = stonechat_blobs::open(stored, Arc::clone(rows)).await.unwrap();
+        Files::new(config(), FilesDependencies { rows: Arc::clone(rows), store, scanner })
     }
 
     pub async fn another(&self) -> Files {
         Self::open(&self.folder, &self.files.records.rows, None).await
+    }
+
+    /// A process on a store of its own, the same rows and the same master keys.
+    pub fn process_on(&self, blobs: Arc<dyn Blobs>) -> Files {
+        let rows = Arc::clone(&self.files.records.rows);
+        let masters = MasterKeys::load_or_make(&self.folder("master.key")).unwrap();
+        let store = Arc::new(Store::new(blobs, Sealer::new(Arc::clone(&rows), masters)));
+        Files::new(config(), FilesDependencies { rows, store, scanner: None })
+    }
+
+    /// A place in this world's folder.
+    pub fn folder(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
     }
 
     async fn begin(&self, size: usize, is_part: bool) -> Upload {

@@ -87,6 +87,14 @@ limits! {
     SCAN_AGAIN_S: u64 = 10, "seconds", "When a file is scanned again for which the scanner had no answer; each time twice as long.";
     SCAN_AGAIN_MAX_S: u64 = 600, "seconds", "The longest pause after which a file is scanned again.";
     SCAN_WAIT_S: u64 = 2, "seconds", "How long an upload's last request waits for the scan, and what is said to whoever asks for a file that is being scanned.";
+    DIRECT_BYTES: u64 = 1_048_576, "bytes", "The smallest file that clients fetch from the store itself where their tenant allows it; smaller ones are given by us.";
+    DIRECT_AT_ONCE: usize = 2, "files", "Files of which a process makes objects for clients at once, each with three parts of 8 MiB in memory; more wait.";
+    DIRECT_WAITING: usize = 256, "files", "Files of a process of which objects are made or wait for it; more are looked at later.";
+    DIRECT_LEASE_S: u64 = 120, "seconds", "How long the object of a file may take, and a second for each DIRECT_BYTES_PER_S; after that another one is begun.";
+    DIRECT_BYTES_PER_S: u64 = 1_048_576, "bytes per second", "How slowly an object may be written.";
+    DIRECT_AGAIN_S: u64 = 600, "seconds", "When an object that could not be made is tried again.";
+    DIRECT_LINK_S: u64 = 60, "seconds", "How long a link to the store is good, unless the configuration says otherwise.";
+    DIRECT_LINK_MAX_S: u64 = 3_600, "seconds", "How long a link to the store may be good: nobody takes it back.";
     NAME_BYTES: usize = 256, "bytes", "A conversation's or a user's name.";
     AVATAR_BYTES: usize = 1_024, "bytes", "A reference to a picture.";
     ANNOUNCEMENT_BYTES: usize = 4_096, "bytes", "A conversation's announcement.";

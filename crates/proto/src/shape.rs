@@ -103,6 +103,7 @@ pub const LEFT_OUT: &[&str] = &[
     "ListDeliveriesResponse.next_page_token",
     "ListDeadLettersResponse.next_page_token",
     "Tenant.file_retention_days",
+    "Tenant.direct_downloads",
     "File.owner",
     "File.width",
     "File.height",

@@ -99,7 +99,7 @@ fn upload() -> Value {
     })
 }
 
-fn download(id: &str, summary: &str, parameters: Vec<Value>) -> Value {
+fn download(id: &str, summary: &str, parameters: Vec<Value>, more: &[(&'static str, &'static str)]) -> Value {
     let mut all = parameters;
     all.extend([
         in_query("download", "1: to be saved, not shown."),
@@ -114,16 +114,20 @@ fn download(id: &str, summary: &str, parameters: Vec<Value>) -> Value {
         None,
         responses(
             &[
-                ("200", "The bytes."),
-                ("206", "The bytes of the range."),
-                ("304", "They are what the caller has."),
-                ("401", "No credential and no link."),
-                ("403", "The link is not valid or has expired."),
-                ("404", "No file that the caller may read."),
-                ("416", "The range is beyond the file."),
-                ("422", "A scanner found something in the file."),
-                ("503", "Try again later: also while the file is being scanned."),
-            ],
+                more,
+                &[
+                    ("200", "The bytes."),
+                    ("206", "The bytes of the range."),
+                    ("304", "They are what the caller has."),
+                    ("401", "No credential and no link."),
+                    ("403", "The link is not valid or has expired."),
+                    ("404", "No file that the caller may read."),
+                    ("416", "The range is beyond the file."),
+                    ("422", "A scanner found something in the file."),
+                    ("503", "Try again later: also while the file is being scanned."),
+                ],
+            ]
+            .concat(),
             Some(json!({ "*/*": {} })),
         ),
     )
@@ -143,7 +147,11 @@ pub fn paths() -> Value {
             ("201", "The file."), ("400", "The body is no file."), ("401", "No credential."), ("411", "Content-Length is missing."),
             ("413", "Larger than one request takes: use /v1/uploads."), ("422", "The tenant's quota is reached."), ("503", "Try again later."),
         ], Some(json!({ "application/json": { "schema": { "$ref": "#/components/schemas/File" } } })))) },
-        "/v1/files/{file}": { "get": download("DownloadFile", "Gives a file's bytes", vec![file()]) },
-        "/v1/files/{file}/thumbnails/{size}": { "get": download("DownloadThumbnail", "Gives a smaller form of a picture", vec![file(), size]) },
+        "/v1/files/{file}": { "get": download("DownloadFile", "Gives a file's bytes", vec![
+            file(), in_query("direct", "0: by this server, also where it would send the caller to the store."),
+        ], &[
+            ("307", "Where the tenant allows direct downloads: `Location` is a link to the store, good for a short time. Ask there for the same range, without the credential."),
+        ]) },
+        "/v1/files/{file}/thumbnails/{size}": { "get": download("DownloadThumbnail", "Gives a smaller form of a picture", vec![file(), size], &[]) },
     })
 }

@@ -37,6 +37,20 @@ pub(crate) struct Asking {
     signature: String,
     #[serde(default)]
     download: String,
+    #[serde(default)]
+    direct: String,
+}
+
+impl Asking {
+    /// Whether the file is to be saved, not shown.
+    fn is_saved(&self) -> bool {
+        self.download == "1" || self.download == "true"
+    }
+
+    /// Whether the caller would follow to the store.
+    fn may_be_direct(&self) -> bool {
+        self.direct != "0" && self.direct != "false"
+    }
 }
 
 /// `GET /v1/files/{file}`.
@@ -114,12 +128,40 @@ async fn give(
     let tag = format!("\"{}\"", shown.content);
     let mut response = if is_known(headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
+    } else if let Some(link) = direct_link(shared, &tenant, &shown, &wanted, asking).await? {
+        return Ok(redirect(&link));
     } else {
         let range = text(headers, "range").filter(|_| may_be_part(headers, &tag));
         body(shared, &tenant, &shown, asked_range(range, shown.size_bytes), wanted.is_head).await?
     };
-    describe(&shown, &tag, asking.download == "1" || asking.download == "true", response.headers_mut());
+    describe(&shown, &tag, asking.is_saved(), response.headers_mut());
     Ok(response)
+}
+
+/// Where the store itself gives the file, if the caller is to go there. A link is for fetching only: what `HEAD` asks is
+/// answered here, as is what is asked of thumbnails.
+async fn direct_link(
+    shared: &Shared,
+    tenant: &TenantId,
+    shown: &Shown,
+    wanted: &Wanted<'_>,
+    asking: &Asking,
+) -> Result<Option<String>, Error> {
+    if wanted.is_head || wanted.variant != Variant::Whole || !asking.may_be_direct() {
+        return Ok(None);
+    }
+    let (kind, disposition) = form(shown, asking.is_saved());
+    shared.files.direct_link(tenant, &shown.file, disposition, kind).await
+}
+
+/// Sends the caller to the store, this once: whether it may have the file is asked again each time.
+fn redirect(link: &str) -> Response {
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    let headers = response.headers_mut();
+    set(headers, "location", link);
+    set(headers, "cache-control", "no-store");
+    set(headers, "referrer-policy", "no-referrer");
+    response
 }
 
 /// Whether the caller has these bytes already (RFC 9110, section 13.1.2).
@@ -170,14 +212,21 @@ async fn body(
     Ok(response)
 }
 
+/// As what the bytes are given, whoever gives them: their `Content-Type`, and their `Content-Disposition`, by which a
+/// browser shows what is harmless and saves everything else.
+fn form(shown: &Shown, is_saved: bool) -> (String, String) {
+    let kind = shown.content_type.clone();
+    let is_inline = ["image/", "audio/", "video/"].iter().any(|inline| kind.starts_with(inline)) && !is_saved;
+    (kind, content_disposition(&shown.file.name, is_inline))
+}
+
 /// What a browser may do with the bytes: nothing but show what is harmless.
 fn describe(shown: &Shown, tag: &str, is_saved: bool, headers: &mut HeaderMap) {
-    let kind = shown.content_type.as_str();
-    let is_inline = ["image/", "audio/", "video/"].iter().any(|inline| kind.starts_with(inline)) && !is_saved;
+    let (kind, disposition) = form(shown, is_saved);
     if !headers.contains_key(header::CONTENT_TYPE) {
-        set(headers, "content-type", kind);
+        set(headers, "content-type", &kind);
     }
-    set(headers, "content-disposition", &content_disposition(&shown.file.name, is_inline));
+    set(headers, "content-disposition", &disposition);
     set(headers, "etag", tag);
     set(headers, "accept-ranges", "bytes");
     set(headers, "cache-control", CACHE);

@@ -112,7 +112,12 @@ pub(crate) async fn finish(
     let (shared, tenant, id) = (Arc::clone(shared), tenant.clone(), id.clone());
     let finishing = tokio::spawn(async move {
         let is_done = Box::pin(shared.files.finished(&tenant, &id)).await?;
-        Ok::<_, Error>((is_done, is_done.then(|| shared.files.scan(&tenant, &id)).flatten()))
+        // Of a file that is scanned the scan has the object made.
+        let scanning = is_done.then(|| shared.files.scan(&tenant, &id)).flatten();
+        if is_done && scanning.is_none() {
+            drop(shared.files.compose(&tenant, &id));
+        }
+        Ok::<_, Error>((is_done, scanning))
     });
     let (is_done, scanning) = finishing.await.map_err(|_| Error::internal())??;
     if let Some(scanning) = scanning {

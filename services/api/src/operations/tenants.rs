@@ -73,10 +73,10 @@ pub(super) const TABLE: &[Operation] = &[
     Operation {
         callers: Callers::OPERATOR,
         class: Class::Admin,
-        codes: &[Code::NotFound, Code::TooLarge],
+        codes: &[Code::NotFound, Code::TooLarge, Code::FailedPrecondition],
         example: Example {
-            request: r#"{"tenant":"acme","message_retention_days":365}"#,
-            answer: r#"{"id":"acme","name":"Acme","created":"2026-01-02T03:04:05Z","suspended":false,"message_retention_days":365}"#,
+            request: r#"{"tenant":"acme","message_retention_days":365,"direct_downloads":true}"#,
+            answer: r#"{"id":"acme","name":"Acme","created":"2026-01-02T03:04:05Z","suspended":false,"message_retention_days":365,"direct_downloads":true}"#,
         },
         ..Operation::new("TenantService", "UpdateTenant", Http::Patch, "/v1/tenants/{tenant}", 200)
     },

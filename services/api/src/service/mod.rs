@@ -38,6 +38,9 @@ pub struct ApiConfig {
     pub dev_key: Option<String>,
     /// How long a request waits for its command's outcome.
     pub command_timeout: Duration,
+    /// Whether tenants may have their clients sent to the store of files: not where it is known that clients cannot reach
+    /// it.
+    pub may_allow_direct: bool,
 }
 
 /// What the api works with.

@@ -1,6 +1,6 @@
 //! Tenants: what the operator makes, changes and sees of them.
 
-use stonechat_errors::Error;
+use stonechat_errors::{Code, Error};
 use stonechat_model::{TenantId, limits, now_us};
 use stonechat_operations::Caller;
 use stonechat_proto::{
@@ -27,6 +27,7 @@ fn tenant(id: &TenantId, row: TenantRow) -> Tenant {
         suspended: row.suspended,
         message_retention_days: row.message_retention_days,
         file_retention_days: row.file_retention_days,
+        direct_downloads: row.direct_downloads,
     }
 }
 
@@ -66,13 +67,17 @@ impl Service {
     pub async fn update_tenant(&self, caller: &Caller, request: UpdateTenantRequest) -> Result<Tenant, Error> {
         caller.operator()?;
         let id = tenant_id(&request.tenant)?;
-        let UpdateTenantRequest { name, message_retention_days, file_retention_days, .. } = request;
+        let UpdateTenantRequest { name, message_retention_days, file_retention_days, direct_downloads, .. } = request;
         stonechat_commands::check_plain("name", name.as_deref().unwrap_or_default(), limits::NAME_BYTES)?;
         if file_retention_days.is_some_and(|days| days > limits::RETENTION_DAYS) {
             return Err(Error::invalid(format!("file_retention_days is at most {}", limits::RETENTION_DAYS)));
         }
         if message_retention_days.is_some_and(|days| days > limits::RETENTION_DAYS) {
             return Err(Error::invalid(format!("message_retention_days is at most {}", limits::RETENTION_DAYS)));
+        }
+        if direct_downloads == Some(true) && !self.config.may_allow_direct {
+            let reason = "direct_downloads needs a store that clients can reach: files.store is a folder";
+            return Err(Error::new(Code::FailedPrecondition, reason));
         }
         let change = |row: &mut TenantRow| {
             if let Some(name) = &name {
@@ -83,6 +88,9 @@ impl Service {
             }
             if let Some(days) = file_retention_days {
                 row.file_retention_days = days;
+            }
+            if let Some(is_allowed) = direct_downloads {
+                row.direct_downloads = is_allowed;
             }
         };
         Ok(tenant(&id, self.keys.change_tenant(&id, change).await?))

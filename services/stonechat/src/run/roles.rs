@@ -300,6 +300,7 @@ impl Starting<'_> {
         let config = FilesConfig {
             max_bytes: self.config.files.max_bytes,
             unreferenced_s: self.config.files.unreferenced_h * 3_600,
+            direct_link: Duration::from_secs(self.config.files.direct_link_s),
         };
         let dependencies =
             FilesDependencies { rows: Arc::clone(&self.backends.rows), store, scanner: self.backends.scanner() };
@@ -327,6 +328,8 @@ impl Starting<'_> {
         let api_config = ApiConfig {
             dev_key: self.dev_key.clone(),
             command_timeout: Duration::from_millis(self.config.api.command_timeout_ms),
+            // Where files are another process's, only that one knows its store.
+            may_allow_direct: self.backends.store.as_ref().is_none_or(|store| store.has_direct()),
         };
         let dependencies = stonechat_api::Dependencies {
             rows: Arc::clone(&self.backends.rows),
