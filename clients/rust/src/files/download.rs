@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tokio::{fs::File, io::AsyncWriteExt as _};
 
 use super::{
@@ -14,17 +15,36 @@ use super::{
 };
 use crate::ClientError;
 
+/// How often the store that the server names may give nothing before the server is asked for the bytes itself.
+const STORE_FAILURES: u32 = 2;
+
 /// What is to come.
 struct Wanted {
+    path: String,
+    /// How often the store gave nothing.
+    store_failures: u32,
     tag: String,
     size: u64,
 }
 
-fn wanted(headers: &HeaderMap) -> Result<Wanted, ClientError> {
+fn wanted(path: &str, headers: &HeaderMap) -> Result<Wanted, ClientError> {
     let tag = text(headers, header::ETAG).to_owned();
     match number(headers, header::CONTENT_LENGTH) {
-        Some(size) if tag.starts_with('"') => Ok(Wanted { tag, size }),
+        Some(size) if tag.starts_with('"') => Ok(Wanted { path: path.to_owned(), store_failures: 0, tag, size }),
         _ => Err(ClientError::Protocol("the server says neither length nor ETag of a file".to_owned())),
+    }
+}
+
+impl Wanted {
+    /// Whether an answer of the store is of this file, from an offset on or from its beginning: its ETag says nothing here.
+    fn is_given_by(&self, response: &Response<Incoming>, from: u64) -> bool {
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let range = format!("bytes {from}-{}/{}", self.size.saturating_sub(1), self.size);
+                text(response.headers(), header::CONTENT_RANGE) == range
+            }
+            _ => number(response.headers(), header::CONTENT_LENGTH) == Some(self.size),
+        }
     }
 }
 
@@ -45,9 +65,9 @@ impl Files {
     pub async fn download(&self, id: &str, to: &Path, progress: Progress) -> Result<u64, ClientError> {
         let path = format!("/v1/files/{}", path_part(id)?);
         let mut failures = Failures::default();
-        let wanted = loop {
+        let mut wanted = loop {
             match self.http.ask(Method::HEAD, &path, &[], nothing()).await {
-                Ok(response) => break wanted(response.headers())?,
+                Ok(response) => break wanted(&path, response.headers())?,
                 Err(error) => failures.pause(error).await?,
             }
         };
@@ -62,7 +82,7 @@ impl Files {
                 file.set_len(0).await.map_err(|e| broken(&e))?;
                 continue;
             }
-            let fetched = self.fetch(&path, &wanted, here, &mut file, &progress).await;
+            let fetched = self.fetch(&mut wanted, here, &mut file, &progress).await;
             // What came before the connection broke is kept.
             file.flush().await.map_err(|e| broken(&e))?;
             if file.metadata().await.map_err(|e| broken(&e))?.len() > here {
@@ -79,21 +99,34 @@ impl Files {
         Ok(wanted.size)
     }
 
+    /// What is missing, from the server, or from the store that it names: anew each time, since links to it expire.
+    async fn ask_for(&self, wanted: &mut Wanted, here: u64) -> Result<Response<Incoming>, ClientError> {
+        let range = [("range", format!("bytes={here}-")), ("if-range", wanted.tag.clone())];
+        let headers = if here == 0 { &[][..] } else { &range[..] };
+        let by_server = if wanted.store_failures < STORE_FAILURES { "" } else { "?direct=0" };
+        let response = self.http.ask(Method::GET, &format!("{}{by_server}", wanted.path), headers, nothing()).await?;
+        if response.status() == StatusCode::TEMPORARY_REDIRECT {
+            let followed = self.http.follow(text(response.headers(), header::LOCATION), here).await;
+            let other = || ClientError::Unreachable("the store gives another file".to_owned());
+            let given = followed.and_then(|it| if wanted.is_given_by(&it, here) { Ok(it) } else { Err(other()) });
+            wanted.store_failures = if given.is_ok() { 0 } else { wanted.store_failures + 1 };
+            return given;
+        }
+        if text(response.headers(), header::ETAG) != wanted.tag {
+            return Err(ClientError::Protocol("the file became another one".to_owned()));
+        }
+        Ok(response)
+    }
+
     /// Fetches what is missing.
     async fn fetch(
         &self,
-        path: &str,
-        wanted: &Wanted,
+        wanted: &mut Wanted,
         here: u64,
         file: &mut File,
         progress: &Progress,
     ) -> Result<(), ClientError> {
-        let range = [("range", format!("bytes={here}-")), ("if-range", wanted.tag.clone())];
-        let headers = if here == 0 { &[][..] } else { &range[..] };
-        let response = self.http.ask(Method::GET, path, headers, nothing()).await?;
-        if text(response.headers(), header::ETAG) != wanted.tag {
-            return Err(ClientError::Protocol("the file became another one".to_owned()));
-        }
+        let response = self.ask_for(wanted, here).await?;
         let mut here = here;
         match response.status() {
             StatusCode::PARTIAL_CONTENT
@@ -120,12 +153,4 @@ impl Files {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_unfinished_stands_beside_its_place_and_leads_nowhere_else() {
-        let part = unfinished(Path::new("/tmp/a.png"), "\"../../x7\"");
-        assert_eq!(part, Path::new("/tmp/a.png.x7.part"));
-    }
-}
+mod tests;

@@ -68,7 +68,8 @@ impl Http {
         Ok(Self { client, base, token })
     }
 
-    /// Asks, with a body that takes as long as it takes; gives an answer that is no refusal.
+    /// Asks, with a body that takes as long as it takes; gives an answer that is no refusal. To a `GET` it may be that the
+    /// bytes are elsewhere (307), for [`Http::follow`].
     pub async fn ask(
         &self,
         method: Method,
@@ -85,6 +86,7 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
+        let is_get = request.method_ref() == Some(&Method::GET);
         let request = request.body(body).map_err(|e| ClientError::Protocol(e.to_string()))?;
         let asked = self.client.request(request);
         let response = match has_body {
@@ -94,10 +96,31 @@ impl Http {
             }
         };
         let response = response.map_err(|error| unreachable(chain(&error)))?;
-        if response.status().is_success() || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            return Ok(response);
+        match response.status() {
+            status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+            StatusCode::TEMPORARY_REDIRECT if is_get => Ok(response),
+            _ => Err(refusal(response).await),
         }
-        Err(refusal(response).await)
+    }
+
+    /// Fetches from elsewhere, where the server says that a file's bytes are, those from an offset on. Whoever is there is
+    /// told nothing else: the credential is for the server alone.
+    pub async fn follow(&self, location: &str, from: u64) -> Result<Response<Incoming>, ClientError> {
+        if !may_follow(&self.base, location) {
+            return Err(unreachable("the server names a place that is not to be asked"));
+        }
+        let mut request = Request::builder().uri(location);
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let request = request.body(nothing()).map_err(unreachable)?;
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(request)).await;
+        let response = asked.map_err(|_| unreachable("the store does not answer"))?;
+        let response = response.map_err(|error| unreachable(chain(&error)))?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status => Err(unreachable(format!("the store answers HTTP {}", status.as_u16()))),
+        }
     }
 
     /// Asks for something that is JSON.
@@ -106,6 +129,11 @@ impl Http {
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(unreachable)?;
         serde_json::from_slice(&body.to_bytes()).map_err(|e| ClientError::Protocol(format!("answer is no JSON: {e}")))
     }
+}
+
+/// Whether a place that the server names is asked: one of the web, and none in the clear that a server behind TLS names.
+fn may_follow(base: &str, location: &str) -> bool {
+    location.starts_with("https://") || (location.starts_with("http://") && base.starts_with("http://"))
 }
 
 /// What a refusal says (RFC 9457, with the catalogue's code). What says nothing may be another server on the way.
@@ -134,4 +162,19 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_led_out_of_tls() {
+        assert!(may_follow("https://chat.example", "https://store.example/o"));
+        assert!(may_follow("http://127.0.0.1:4000", "http://127.0.0.1:9000/o"));
+        assert!(may_follow("http://127.0.0.1:4000", "https://store.example/o"));
+        for location in ["http://store.example/o", "/o", "", "ftp://store.example", "httpx://store.example"] {
+            assert!(!may_follow("https://chat.example", location), "{location}");
+        }
+    }
 }
