@@ -169,6 +169,7 @@ test-backends: backends ## The suites of the seams on real servers: Kafka, Cassa
 	cargo test $(CARGO_FLAGS) --package stonechat-blobs --features s3
 	cargo test $(CARGO_FLAGS) --package stonechat-scan -- --include-ignored
 	cargo test $(CARGO_FLAGS) --package stonechat --test product scan:: -- --include-ignored
+	cargo test $(CARGO_FLAGS) --package stonechat --features s3 --test product direct:: -- --include-ignored
 	cargo test $(CARGO_FLAGS) --package stonechat-log --features cluster --test kafka
 	cargo test $(CARGO_FLAGS) --package stonechat-cluster-tests --features cluster
 

@@ -1,6 +1,6 @@
 //! A server that speaks S3 and keeps objects in a folder: s3s-fs.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tokio::net::TcpStream;
 
@@ -61,6 +61,18 @@ impl S3 {
     pub fn make_bucket(&self, name: &str) -> Result<(), BackendError> {
         let bucket = self.folder.path().join("objects").join(name);
         fs::create_dir_all(bucket).map_err(|source| BackendError::Io { what: format!("make bucket {name}"), source })
+    }
+
+    /// The objects below a prefix of a bucket, by their paths.
+    pub fn objects(&self, bucket: &str, prefix: &str) -> Vec<PathBuf> {
+        let mut folders = vec![self.folder.path().join("objects").join(bucket).join(prefix)];
+        let mut objects = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                if path.is_dir() { &mut folders } else { &mut objects }.push(path);
+            }
+        }
+        objects
     }
 
     /// `kill -9`.

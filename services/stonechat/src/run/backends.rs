@@ -194,15 +194,25 @@ pub async fn open_rows(config: &Config) -> Result<Arc<dyn Rows>, RunError> {
     }
 }
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "s3")]
 #[expect(clippy::unnecessary_wraps, reason = "as without the feature")]
 fn s3_blobs(config: &Config) -> Result<BlobsConfig, RunError> {
-    Ok(BlobsConfig::S3(super::settings::s3(config)))
+    let s3 = &config.s3;
+    Ok(BlobsConfig::S3(stonechat_blobs::S3Config {
+        endpoint: s3.endpoint.clone(),
+        bucket: s3.bucket.clone(),
+        region: s3.region.clone(),
+        access_key: s3.access_key.clone(),
+        secret_key: s3.secret_key.expose().to_owned(),
+        allow_http: s3.allow_http,
+        timeout: Duration::from_millis(s3.timeout_ms),
+        retries: s3.retries,
+    }))
 }
 
-#[cfg(not(feature = "cluster"))]
+#[cfg(not(feature = "s3"))]
 fn s3_blobs(_: &Config) -> Result<BlobsConfig, RunError> {
-    Err(missing("files.store: s3"))
+    Err(RunError::Refused("files.store: s3 needs a build with the feature `s3` or `cluster`".to_owned()))
 }
 
 #[cfg(feature = "cluster")]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use stonechat_blobs::S3Config;
 use stonechat_config::{Config, KafkaProtocol, RedisTopology};
 use stonechat_log::{GroupProtocol, KafkaConfig};
 use stonechat_presence::redis::{RedisConfig, Topology};
@@ -45,21 +44,6 @@ pub fn cql(config: &Config) -> CqlConfig {
         credentials: (!cql.user.is_empty()).then(|| (cql.user.clone(), cql.password.expose().to_owned())),
         request_timeout: Duration::from_millis(cql.request_timeout_ms),
         in_flight: cql.in_flight,
-    }
-}
-
-/// Of S3.
-pub fn s3(config: &Config) -> S3Config {
-    let s3 = &config.s3;
-    S3Config {
-        endpoint: s3.endpoint.clone(),
-        bucket: s3.bucket.clone(),
-        region: s3.region.clone(),
-        access_key: s3.access_key.clone(),
-        secret_key: s3.secret_key.expose().to_owned(),
-        allow_http: s3.allow_http,
-        timeout: Duration::from_millis(s3.timeout_ms),
-        retries: s3.retries,
     }
 }
 

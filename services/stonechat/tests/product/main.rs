@@ -7,6 +7,7 @@ mod attacks;
 mod command_line;
 mod crash;
 mod data;
+mod direct;
 mod documents;
 mod eviction;
 mod files;
