@@ -75,6 +75,11 @@ fn may_have_object(row: &FileRow) -> bool {
     row.state() == FileState::Ready && row.size_bytes >= limits::DIRECT_BYTES
 }
 
+/// Whether an object is to be begun now, if the tenant allows it.
+fn awaits_object(row: &FileRow) -> bool {
+    may_have_object(row) && !row.has_object && row.object_after_us <= now_us()
+}
+
 /// What was begun of an object, by the name that it has in a file's row.
 fn object(id: &FileId, name: &str, begun: &str) -> Due {
     Due::Object { file: id.clone(), name: name.to_owned(), begun: begun.to_owned() }
@@ -137,6 +142,11 @@ impl Files {
     }
 
     async fn compose_now(&self, tenant: &TenantId, id: &FileId, _waiting: OwnedSemaphorePermit) -> Result<(), Error> {
+        // Small files, and those of other tenants, wait for nobody's object.
+        let found = self.records.read::<FileRow>(tables::file(tenant, id)).await?;
+        if !found.is_some_and(|found| awaits_object(&found.row)) || !self.allows_direct(tenant).await? {
+            return Ok(());
+        }
         let _at_once = self.objects.at_once.acquire().await.map_err(|_| Error::internal())?;
         let Some(file) = self.claim_object(tenant, id).await? else { return Ok(()) };
         let written = self.write_object(tenant, id, &file).await;
@@ -154,11 +164,12 @@ impl Files {
     /// Takes a file for this process, under the name of an object that there is not yet; `None` where it is not to have
     /// one, has one, or another process is at it.
     async fn claim_object(&self, tenant: &TenantId, id: &FileId) -> Result<Option<FileRow>, Error> {
-        let may_have = |row: &FileRow| may_have_object(row) && !row.has_object && row.object_after_us <= now_us();
         for _ in 0..ATTEMPTS {
             let key = tables::file(tenant, id);
             let found = self.records.read::<FileRow>(key.clone()).await?;
-            let Some(Found { mut row, version }) = found.filter(|found| may_have(&found.row)) else { return Ok(None) };
+            let Some(Found { mut row, version }) = found.filter(|found| awaits_object(&found.row)) else {
+                return Ok(None);
+            };
             if !self.allows_direct(tenant).await? {
                 return Ok(None);
             }

@@ -467,6 +467,28 @@ async fn many_at_once_make_one_object() {
 }
 
 #[tokio::test]
+async fn few_objects_are_made_at_once_and_small_files_wait_for_none() {
+    let place = Place::new().await;
+    let mut composing = Vec::new();
+    for seed in 0..=u8::try_from(limits::DIRECT_AT_ONCE).unwrap() {
+        let id = place.upload(seed).await;
+        if usize::from(seed) < limits::DIRECT_AT_ONCE {
+            composing.push(place.compose_and_wait(&id, Does::WaitBefore).await);
+        } else {
+            composing.push(place.world.files.compose(&place.world.tenant, &id).unwrap());
+        }
+    }
+    let small = place.world.upload(b"small").await;
+    tokio::time::timeout(TIMEOUT, place.compose(&small)).await.expect("a small file waits");
+    assert_eq!(*place.store.asked.borrow(), limits::DIRECT_AT_ONCE);
+    place.store.does.send_replace(Does::Write);
+    for one in composing {
+        one.await.unwrap();
+    }
+    assert_eq!(place.store.objects.lock().len(), limits::DIRECT_AT_ONCE + 1);
+}
+
+#[tokio::test]
 async fn nobody_is_led_to_the_object_of_a_file_that_is_not_theirs() {
     let place = Place::new().await;
     let id = place.upload_and_compose(1).await;
