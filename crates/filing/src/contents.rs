@@ -3,6 +3,7 @@
 //! Who has a content is a row for each file, so that saying it twice changes nothing. Whether a content goes is decided
 //! by compare-and-set on its row, which whoever begins to refer to it changes, too (ADR 0019).
 
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use stonechat_errors::Error;
 use stonechat_model::{FileId, TenantId, limits};
@@ -11,7 +12,7 @@ use stonechat_rows::{Put, tables};
 
 use crate::{
     pieces::{PieceList, Pieces},
-    records::{ATTEMPTS, Records, busy, unavailable},
+    records::{ATTEMPTS, Records, busy, corrupt, unavailable},
 };
 
 /// Contents of files.
@@ -23,34 +24,65 @@ pub(crate) struct Contents {
 
 /// What is hashed together.
 const CHUNK: u64 = limits::UPLOAD_PIECE_BYTES as u64;
+/// What is read at once of what is hashed.
+const READ: u64 = 1 << 20;
+
+/// The SHA-256 of each stretch from the beginning on, as far as hashing is: whoever goes on need not read them again.
+#[derive(Debug, Default)]
+pub(crate) struct Hashed(Mutex<Vec<Vec<u8>>>);
+
+impl Hashed {
+    /// What was hashed before.
+    pub fn new(stretches: Vec<Vec<u8>>) -> Self {
+        Self(Mutex::new(stretches))
+    }
+
+    /// What is hashed by now.
+    pub fn stretches(&self) -> Vec<Vec<u8>> {
+        self.0.lock().clone()
+    }
+
+    fn get(&self, number: usize) -> Option<Vec<u8>> {
+        self.0.lock().get(number).cloned()
+    }
+
+    fn keep(&self, number: usize, hash: Vec<u8>) {
+        let mut stretches = self.0.lock();
+        if stretches.len() == number {
+            stretches.push(hash);
+        }
+    }
+}
 
 /// The id of a content: the SHA-256 of its length and of the SHA-256 of each stretch of [`CHUNK`] bytes, however it lies
 /// in pieces. Stretches that are one piece are known by the piece.
-pub(crate) async fn content_id(pieces: &Pieces, tenant: &TenantId, list: &[UploadPiece]) -> Result<String, Error> {
+pub(crate) async fn content_id(
+    pieces: &Pieces,
+    tenant: &TenantId,
+    list: &[UploadPiece],
+    hashed: &Hashed,
+) -> Result<String, Error> {
     let all = PieceList::of_upload(list);
     let size = all.size_bytes();
     let mut whole = Sha256::new();
     whole.update(size.to_be_bytes());
     // The next piece, and where it begins.
     let (mut at, mut next, mut begins) = (0, 0, 0);
-    while at < size {
+    for number in 0.. {
+        if at == size {
+            break;
+        }
         let end = (at + CHUNK).min(size);
         // Where the next piece begins here and ends there, its own hash is this one's.
-        match list.get(next) {
-            Some(piece) if piece.size_bytes == end - at && !piece.sha256.is_empty() && begins == at => {
-                whole.update(&piece.sha256);
-            }
-            _ => {
-                let mut stretch = Sha256::new();
-                let mut from = at;
-                while from < end {
-                    let some = all.read_some(pieces, tenant, from, end - from).await?;
-                    from += some.len() as u64;
-                    stretch.update(&some);
-                }
-                whole.update(stretch.finalize());
-            }
-        }
+        let own =
+            list.get(next).filter(|piece| piece.size_bytes == end - at && begins == at).map(|piece| &piece.sha256);
+        let hash = match (hashed.get(number), own.filter(|own| !own.is_empty())) {
+            (Some(known), _) => known,
+            (None, Some(own)) => own.clone(),
+            (None, None) => sha256_of(&all, pieces, tenant, (at, end)).await?,
+        };
+        whole.update(&hash);
+        hashed.keep(number, hash);
         at = end;
         while let Some(piece) = list.get(next).filter(|_| begins < at) {
             begins += piece.size_bytes;
@@ -58,6 +90,25 @@ pub(crate) async fn content_id(pieces: &Pieces, tenant: &TenantId, list: &[Uploa
         }
     }
     Ok(whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Reads and hashes a stretch.
+async fn sha256_of(
+    all: &PieceList,
+    pieces: &Pieces,
+    tenant: &TenantId,
+    (mut at, end): (u64, u64),
+) -> Result<Vec<u8>, Error> {
+    let mut stretch = Sha256::new();
+    while at < end {
+        let some = all.read_some(pieces, tenant, at, READ.min(end - at)).await?;
+        if some.is_empty() {
+            return Err(corrupt("uploads"));
+        }
+        at += some.len() as u64;
+        stretch.update(&some);
+    }
+    Ok(stretch.finalize().to_vec())
 }
 
 impl Contents {

@@ -3,11 +3,12 @@
 //! All of it may be done again from its beginning, by any process: what it writes follows from the upload, and the
 //! upload says at the end that it was done.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures::StreamExt as _;
 use stonechat_errors::Error;
 use stonechat_media::{Description, HEAD_BYTES, Kind, MediaError, Source, cost_bytes, describe, sniff};
-use stonechat_model::{FileId, TenantId, TimeUs, UserId, limits, now_us};
+use stonechat_model::{FileId, TenantId, UserId, limits, now_us};
 use stonechat_proto::internal::v1::{
     FileDescription, FileRow, FileState, FileThumbnail, UploadPiece, UploadRow, UploadState,
 };
@@ -15,14 +16,17 @@ use stonechat_rows::{Put, tables};
 
 use crate::{
     Files, Upload,
-    contents::content_id,
+    contents::{Hashed, content_id},
+    lease::Lease,
     pieces::{PieceList, Pieces},
-    records::{Due, Found, corrupt, seconds_us},
+    records::{Due, corrupt, seconds_us},
     uploads::GRACE_US,
 };
 
-/// How long a process has an upload to itself while it makes the file.
-const LEASE_US: TimeUs = 120_000_000;
+/// How often it is looked whether another process has made a file.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// For how long.
+const MADE_WAIT: Duration = Duration::from_secs(limits::UPLOAD_MADE_WAIT_S);
 /// What is served where nothing better is known, and for everything that a browser would run.
 const BINARY: &str = "application/octet-stream";
 
@@ -61,39 +65,75 @@ fn is_markup(head: &[u8]) -> bool {
     text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
 }
 
+/// What came of an attempt at an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// The file is there.
+    Made,
+    /// Another process makes it.
+    Elsewhere,
+    /// There is none to be made.
+    None,
+}
+
 impl Files {
     /// Makes the file of an upload that has every byte, unless another process is at it; says whether the file is there.
     pub async fn finish(&self, tenant: &TenantId, id: &FileId) -> Result<bool, Error> {
-        let key = tables::upload(tenant, id);
-        let found = self.records.read::<UploadRow>(key.clone()).await?;
-        let Some(Found { mut row, version }) = found else { return Ok(false) };
-        match row.state() {
-            UploadState::Finished => return Ok(true),
-            UploadState::Finishing if row.leased_until_us < now_us() => {}
-            _ => return Ok(false),
+        self.attempt(tenant, id).await.map(|attempt| attempt == Attempt::Made)
+    }
+
+    /// Makes the file of an upload that has every byte, or waits for whoever does, or takes their place; says whether the
+    /// file is there within [`limits::UPLOAD_MADE_WAIT_S`], which counts what others do.
+    pub async fn finished(&self, tenant: &TenantId, id: &FileId) -> Result<bool, Error> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.attempt(tenant, id).await? {
+                Attempt::Elsewhere if begun.elapsed() < MADE_WAIT => tokio::time::sleep(LOOK_EVERY).await,
+                attempt => return Ok(attempt == Attempt::Made),
+            }
         }
-        row.leased_until_us = now_us() + LEASE_US;
-        if !self.records.set(key.clone(), &row, Some(version)).await? {
-            return Ok(false);
+    }
+
+    async fn attempt(&self, tenant: &TenantId, id: &FileId) -> Result<Attempt, Error> {
+        let found = self.records.read::<UploadRow>(tables::upload(tenant, id)).await?;
+        let Some(found) = found else { return Ok(Attempt::None) };
+        match found.row.state() {
+            UploadState::Finishing => {}
+            UploadState::Finished => return Ok(Attempt::Made),
+            _ => return Ok(Attempt::None),
         }
-        let upload = Upload { id: id.clone(), tenant: tenant.clone(), row, version: version + 1 };
-        let done = self.make(&upload).await;
-        let mut row = upload.row;
-        row.leased_until_us = 0;
-        if let Ok(contents) = &done {
-            row.state = UploadState::Finished.into();
-            row.ended_us = now_us();
-            row.contents.clone_from(contents);
-            self.records.remember(tenant, &Due::Upload(id.clone()), row.ended_us + GRACE_US).await?;
+        let Some(mut lease) = Lease::take(&self.records, tenant, id, found).await? else {
+            return Ok(Attempt::Elsewhere);
+        };
+        let upload = lease.upload().clone();
+        let hashed = Hashed::new(upload.row.hashed.clone());
+        let Some(made) = lease.during(&hashed, Box::pin(self.make(&upload, &hashed))).await? else {
+            return Ok(Attempt::Elsewhere);
+        };
+        match made {
+            Ok(contents) => {
+                let ended_us = now_us();
+                self.records.remember(tenant, &Due::Upload(id.clone()), ended_us + GRACE_US).await?;
+                let finished = |row: &mut UploadRow| {
+                    row.state = UploadState::Finished.into();
+                    row.ended_us = ended_us;
+                    row.contents = contents;
+                    row.hashed.clear();
+                };
+                lease.end(finished).await?;
+                Ok(Attempt::Made)
+            }
+            Err(error) => {
+                lease.end(|row| row.hashed = hashed.stretches()).await?;
+                Err(error)
+            }
         }
-        self.records.set(key, &row, Some(upload.version)).await?;
-        done.map(|_| true)
     }
 
     /// Makes the file; gives its contents.
-    async fn make(&self, upload: &Upload) -> Result<Vec<String>, Error> {
+    async fn make(&self, upload: &Upload, hashed: &Hashed) -> Result<Vec<String>, Error> {
         let Upload { id, tenant, row, .. } = upload;
-        let made = self.describe(upload).await?;
+        let made = self.describe(upload, hashed).await?;
         let created_us = now_us();
         let expires_us = created_us + seconds_us(self.config.unreferenced_s);
         let mut contents = vec![made.content.clone()];
@@ -129,7 +169,7 @@ impl Files {
     }
 
     /// Finds out what an upload is, and keeps its bytes as contents.
-    async fn describe(&self, upload: &Upload) -> Result<Made, Error> {
+    async fn describe(&self, upload: &Upload, hashed: &Hashed) -> Result<Made, Error> {
         let Upload { id, tenant, row, .. } = upload;
         let list = PieceList::of_upload(&row.pieces);
         let head = list.read_all(&self.pieces, tenant, 0, list.size_bytes().min(HEAD_BYTES as u64)).await?;
@@ -139,7 +179,7 @@ impl Files {
         let Some(described) = described else {
             // A picture that nobody can decode may be anything.
             let content_type = if kind.is_picture() { BINARY } else { kind.media_type() };
-            let content = self.keep(tenant, id, &row.pieces).await?;
+            let content = self.keep(tenant, id, &row.pieces, hashed).await?;
             return Ok(Made { content, size_bytes, content_type, description: FileDescription::default() });
         };
         let is_markup = kind == Kind::Text && is_markup(&head);
@@ -161,7 +201,7 @@ impl Files {
                 height: thumbnail.height,
                 size_bytes,
                 content_type: thumbnail.media_type.to_owned(),
-                content: self.keep(tenant, id, &pieces).await?,
+                content: self.keep(tenant, id, &pieces, &Hashed::default()).await?,
             });
         }
         if !kind.is_picture() {
@@ -171,15 +211,21 @@ impl Files {
             Some(stripped) => {
                 let size_bytes = stripped.len() as u64;
                 let pieces = self.pieces.write_all(tenant, id, stripped.into()).await?;
-                (self.keep(tenant, id, &pieces).await?, size_bytes)
+                (self.keep(tenant, id, &pieces, &Hashed::default()).await?, size_bytes)
             }
-            None => (self.keep(tenant, id, &row.pieces).await?, size_bytes),
+            None => (self.keep(tenant, id, &row.pieces, hashed).await?, size_bytes),
         };
         Ok(Made { content, size_bytes, content_type, description })
     }
 
-    async fn keep(&self, tenant: &TenantId, file: &FileId, pieces: &[UploadPiece]) -> Result<String, Error> {
-        let content = content_id(&self.pieces, tenant, pieces).await?;
+    async fn keep(
+        &self,
+        tenant: &TenantId,
+        file: &FileId,
+        pieces: &[UploadPiece],
+        hashed: &Hashed,
+    ) -> Result<String, Error> {
+        let content = content_id(&self.pieces, tenant, pieces, hashed).await?;
         self.contents.adopt(tenant, &content, pieces, file).await?;
         Ok(content)
     }
@@ -241,20 +287,6 @@ impl Files {
         }
         description.blurhash = shown.blurhash;
         Ok(())
-    }
-
-    /// Waits until the file of an upload is there, where another process makes it; for as long as a lease.
-    pub async fn finished(&self, tenant: &TenantId, id: &FileId) -> Result<bool, Error> {
-        const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
-        const LOOKS: usize = 50;
-        let mut looks = futures::stream::iter(0..LOOKS);
-        while looks.next().await.is_some() {
-            if self.finish(tenant, id).await? {
-                return Ok(true);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(false)
     }
 }
 

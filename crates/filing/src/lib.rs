@@ -11,6 +11,7 @@ mod contents;
 mod direct;
 mod files;
 mod finish;
+mod lease;
 mod links;
 mod names;
 mod pieces;

@@ -10,6 +10,8 @@ use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Put, Rows, tables};
 use stonechat_scan::Scanner;
 use tempfile::TempDir;
 
+mod making;
+
 use crate::{
     AppendError, Files, FilesConfig, FilesDependencies, NewUpload, Reader, Upload,
     records::{Due, Found},
@@ -74,16 +76,21 @@ impl World {
     }
 
     async fn begin(&self, size: usize, is_part: bool) -> Upload {
-        let new = NewUpload {
+        let new = NewUpload { size_bytes: size as u64, is_part, ..self.joined() };
+        self.files.create(&self.tenant, QUOTA, new).await.unwrap()
+    }
+
+    /// What parts are to become.
+    fn joined(&self) -> NewUpload {
+        NewUpload {
             owner: Some(self.alice.clone()),
             name: "a.bin".to_owned(),
-            size_bytes: size as u64,
-            is_part,
+            size_bytes: 0,
+            is_part: false,
             metadata: String::new(),
             concat: String::new(),
             poster: None,
-        };
-        self.files.create(&self.tenant, QUOTA, new).await.unwrap()
+        }
     }
 
     pub async fn upload(&self, content: &[u8]) -> FileId {
@@ -315,15 +322,7 @@ async fn parts_go_the_way_of_what_was_made_of_them() {
         parts.push(append(&world.files, upload, part).await.unwrap().id);
     }
     let reader = Reader::User(world.alice.clone());
-    let new = NewUpload {
-        owner: Some(world.alice.clone()),
-        name: "a.bin".to_owned(),
-        size_bytes: 0,
-        is_part: false,
-        metadata: String::new(),
-        concat: String::new(),
-        poster: None,
-    };
+    let new = world.joined();
     let made = world.files.concatenate(&world.tenant, &reader, &parts, new.clone()).await.unwrap();
     let again = world.files.concatenate(&world.tenant, &reader, &parts, new.clone()).await.unwrap();
     assert_eq!(again.id, made.id, "the client had not heard of it");
@@ -354,15 +353,7 @@ async fn a_final_upload_that_goes_on_takes_no_part_that_another_one_took() {
         parts.push(append(&world.files, upload, part).await.unwrap().id);
     }
     let reader = Reader::User(world.alice.clone());
-    let new = NewUpload {
-        owner: Some(world.alice.clone()),
-        name: "a.bin".to_owned(),
-        size_bytes: 0,
-        is_part: false,
-        metadata: String::new(),
-        concat: String::new(),
-        poster: None,
-    };
+    let new = world.joined();
     let made = world.files.concatenate(&world.tenant, &reader, &parts, new.clone()).await.unwrap();
     // It was interrupted before the second part, which was then used for something else.
     let other = FileId::generate().to_string();

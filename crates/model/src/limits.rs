@@ -77,6 +77,8 @@ limits! {
     UPLOAD_METADATA_BYTES: usize = 4_096, "bytes", "The Upload-Metadata header.";
     UPLOAD_IDLE_TIMEOUT_S: u64 = 30, "seconds", "Silence within an upload's body, after which what came is kept and the request ends.";
     UPLOADS_AT_ONCE: usize = 64, "requests", "Requests of one process that take a file's bytes at once, each with a piece in memory; more are refused as unavailable.";
+    UPLOAD_LEASE_S: u64 = 5, "seconds", "How long a process has an upload to itself while it makes the file, from the last time it said that it goes on; then any process begins again.";
+    UPLOAD_MADE_WAIT_S: u64 = 30, "seconds", "How long an upload's last request waits for the file; then it is answered that the upload is locked (423), and asks again.";
     DOWNLOADS_AT_ONCE: usize = 1_024, "requests", "Requests of one process that give a file's bytes at once; more are refused as unavailable.";
     DOWNLOAD_STEP_BYTES: usize = 262_144, "bytes", "What a download reads at once; two of them are in memory.";
     SCANS_AT_ONCE: usize = 4, "files", "Files that a process has scanned at once; more wait.";

@@ -1,6 +1,6 @@
 //! Resumable uploads by the tus protocol, version 1.0.0: <https://tus.io/protocols/resumable-upload>.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -177,7 +177,7 @@ async fn begin(shared: &Arc<Shared>, headers: &HeaderMap, body: Body) -> Answere
             return Err(Error::invalid("a final upload's length is that of its parts").into());
         }
         let upload = shared.files.concatenate(&admitted.tenant, &admitted.reader, &parts, new).await?;
-        finish(shared, &admitted.tenant, &upload.id).await?;
+        made(shared, &admitted, &upload).await?;
         return Ok(created(&upload));
     }
     let length = number(headers, "upload-length");
@@ -198,10 +198,28 @@ async fn begin(shared: &Arc<Shared>, headers: &HeaderMap, body: Body) -> Answere
             }
         };
     }
-    if upload.is_to_be_finished() {
-        finish(shared, &admitted.tenant, &upload.id).await?;
+    match made(shared, &admitted, &upload).await {
+        // Every byte is here, and whoever is not told where would bring them again: the file will be made.
+        Err(refused) if refused.status == Some(StatusCode::LOCKED) => {}
+        made => made?,
     }
     Ok(created(&upload))
+}
+
+/// Waits for the file of an upload with every byte: whoever is told of success finds it. One that is not there in time, or
+/// cannot be made now, locks its upload, on which clients of the protocol ask again instead of beginning another one.
+async fn made(shared: &Arc<Shared>, admitted: &Admitted, upload: &Upload) -> Result<(), Refused> {
+    const LATER: Duration = Duration::from_secs(1);
+    if !upload.is_to_be_finished() {
+        return Ok(());
+    }
+    let error = match finish(shared, &admitted.tenant, &upload.id).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => Error::unavailable("the file is being made; ask again"),
+        Err(error) if error.is_retryable() => error,
+        Err(error) => return Err(error.into()),
+    };
+    Err(Refused::with(StatusCode::LOCKED, error.retry_after(LATER)))
 }
 
 /// Whether a creation comes with bytes, and whether they can be taken.
@@ -239,9 +257,7 @@ async fn tell(shared: &Arc<Shared>, file: &str, headers: &HeaderMap) -> Answered
     check_version(headers)?;
     let admitted = admit(shared, &TAKING, headers).await?;
     let upload = find(shared, &admitted, file).await?;
-    if upload.is_to_be_finished() {
-        finish(shared, &admitted.tenant, &upload.id).await?;
-    }
+    made(shared, &admitted, &upload).await?;
     let mut response = StatusCode::OK.into_response();
     let told = response.headers_mut();
     progress(&upload, told);
@@ -289,9 +305,7 @@ async fn go_on(shared: &Arc<Shared>, file: &str, headers: &HeaderMap, body: &mut
         let body = body.take().unwrap_or_default();
         upload = shared.files.append(upload, body.into_data_stream(), sum).await?;
     }
-    if upload.is_to_be_finished() {
-        finish(shared, &admitted.tenant, &upload.id).await?;
-    }
+    made(shared, &admitted, &upload).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     progress(&upload, response.headers_mut());
     Ok(response)

@@ -20,6 +20,9 @@ use crate::{
     service::to_file,
 };
 
+/// How long a request waits for the file that it was the last for: less than clients and what stands before them do.
+const MADE_WAIT: Duration = Duration::from_secs(limits::UPLOAD_MADE_WAIT_S);
+
 /// What stands in the query.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Named {
@@ -102,8 +105,9 @@ async fn take(
     Ok((StatusCode::CREATED, location, axum::Json(to_file(&id, row))).into_response())
 }
 
-/// Makes the file, and has it scanned, to the end though the caller goes. Waits a little for the scan, so that a file is
-/// ready as a rule when its upload is.
+/// Makes the file, and has it scanned, to the end though the caller goes; a caller who comes again joins. Says whether it
+/// is there within [`limits::UPLOAD_MADE_WAIT_S`]. Waits a little for the scan, so that a file is ready as a rule when its
+/// upload is.
 pub(crate) async fn finish(
     shared: &Arc<Shared>,
     tenant: &stonechat_model::TenantId,
@@ -119,7 +123,8 @@ pub(crate) async fn finish(
         }
         Ok::<_, Error>((is_done, scanning))
     });
-    let (is_done, scanning) = finishing.await.map_err(|_| Error::internal())??;
+    let Ok(ended) = tokio::time::timeout(MADE_WAIT, finishing).await else { return Ok(false) };
+    let (is_done, scanning) = ended.map_err(|_| Error::internal())??;
     if let Some(scanning) = scanning {
         // Whatever comes of it is in the file's row.
         drop(tokio::time::timeout(Duration::from_secs(limits::SCAN_WAIT_S), scanning).await);
