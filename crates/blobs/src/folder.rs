@@ -24,7 +24,7 @@ use bytes::Bytes;
 use stonechat_model::{TenantId, limits};
 use tokio::sync::Semaphore;
 
-use crate::{BlobError, BlobKey, Blobs, Found, key::tenant_folder};
+use crate::{BlobError, BlobKey, Blobs, Found, key::tenant_folder, length_bytes};
 use paths::{Incoming, make_folder, sync_folder};
 
 /// Blobs in a folder of this machine, or one that is mounted.
@@ -70,12 +70,12 @@ impl FolderBlobs {
 
 #[async_trait]
 impl Blobs for FolderBlobs {
-    async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), BlobError> {
-        if bytes.len() > limits::BLOB_BYTES {
+    async fn put(&self, key: &BlobKey, parts: Vec<Bytes>) -> Result<(), BlobError> {
+        if length_bytes(&parts) > limits::BLOB_BYTES {
             return Err(BlobError::TooLarge);
         }
         let key = key.clone();
-        self.blocking(move |inner| inner.put(&key, &bytes).map_err(unavailable)).await
+        self.blocking(move |inner| inner.put(&key, &parts).map_err(unavailable)).await
     }
 
     async fn get(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError> {
@@ -136,9 +136,9 @@ impl Inner {
         self.incoming.path().join(self.written.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
-    fn put(&self, key: &BlobKey, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, key: &BlobKey, parts: &[Bytes]) -> io::Result<()> {
         let fresh = self.fresh();
-        let put = write_durably(&fresh, bytes).and_then(|()| place(&fresh, &self.path(key)));
+        let put = write_durably(&fresh, parts).and_then(|()| place(&fresh, &self.path(key)));
         if put.is_err() {
             // What is left, if anything is, goes at the next start.
             let _ = fs::remove_file(&fresh);
@@ -187,9 +187,11 @@ impl Inner {
     }
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_durably(path: &Path, parts: &[Bytes]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.sync_all()
 }
 

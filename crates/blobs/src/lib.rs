@@ -23,7 +23,7 @@ pub use key::BlobKey;
 pub use open::{BlobsConfig, MasterKeySource, StoreConfig, open};
 #[cfg(feature = "s3")]
 pub use s3::{S3Blobs, S3Config};
-pub use seal::{MasterKeys, Sealer};
+pub use seal::{MasterKeys, Plain, Sealer};
 pub use store::Store;
 
 use std::ops::Range;
@@ -46,8 +46,8 @@ pub struct Found {
 /// The seam: what keeps blobs. A blob is at most [`limits::BLOB_BYTES`](stonechat_model::limits::BLOB_BYTES) long.
 #[async_trait]
 pub trait Blobs: Send + Sync {
-    /// Writes a blob; durable when it returns, and whole or not at all. The same key again replaces it.
-    async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), BlobError>;
+    /// Writes a blob, which is in parts; durable when it returns, and whole or not at all. The same key again replaces it.
+    async fn put(&self, key: &BlobKey, parts: Vec<Bytes>) -> Result<(), BlobError>;
 
     /// Reads bytes of a blob: all that were asked for, or [`BlobError::NotFound`] or [`BlobError::OutOfRange`].
     async fn get(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError>;
@@ -68,4 +68,9 @@ pub trait Blobs: Send + Sync {
     fn direct(&self) -> Option<&dyn Direct> {
         None
     }
+}
+
+/// How long a blob is that is in parts.
+fn length_bytes(parts: &[Bytes]) -> usize {
+    parts.iter().map(Bytes::len).sum()
 }

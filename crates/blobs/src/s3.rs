@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use object_store::{
-    ClientOptions, Error as StoreError, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, RetryConfig,
+    ClientOptions, Error as StoreError, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     multipart::MultipartStore as _,
     path::Path,
@@ -14,7 +14,7 @@ use object_store::{
 };
 use stonechat_model::{TenantId, limits};
 
-use crate::{BlobError, BlobKey, Blobs, Direct, Found, Link, Pieces, key::tenant_folder};
+use crate::{BlobError, BlobKey, Blobs, Direct, Found, Link, Pieces, key::tenant_folder, length_bytes};
 
 /// Parts of a composed object that are on their way at once, each of [`PART_BYTES`]; one more is being gathered.
 const PARTS_AT_ONCE: usize = 2;
@@ -124,11 +124,11 @@ fn path(kind: &str, key: &BlobKey) -> Path {
 
 #[async_trait]
 impl Blobs for S3Blobs {
-    async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), BlobError> {
-        if bytes.len() > limits::BLOB_BYTES {
+    async fn put(&self, key: &BlobKey, parts: Vec<Bytes>) -> Result<(), BlobError> {
+        if length_bytes(&parts) > limits::BLOB_BYTES {
             return Err(BlobError::TooLarge);
         }
-        self.store.put(&path("blobs", key), bytes.into()).await.map_err(failed)?;
+        self.store.put(&path("blobs", key), PutPayload::from_iter(parts)).await.map_err(failed)?;
         Ok(())
     }
 

@@ -6,10 +6,9 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use stonechat_model::{TenantId, limits};
-use tokio::sync::Semaphore;
 
 use crate::{
-    BlobError, BlobKey, Blobs, Direct, Found, Link, Pieces, Sealer,
+    BlobError, BlobKey, Blobs, Direct, Found, Link, Pieces, Plain, Sealer,
     seal::{Header, Layout},
 };
 use recent::Recent;
@@ -19,28 +18,25 @@ pub struct Store {
     blobs: Arc<dyn Blobs>,
     sealer: Sealer,
     recent: Recent,
-    /// One permit for each piece that is in memory sealed, besides plain.
-    sealing: Semaphore,
 }
 
 impl Store {
     /// A store of these blobs.
     pub fn new(blobs: Arc<dyn Blobs>, sealer: Sealer) -> Self {
-        Self { blobs, sealer, recent: Recent::default(), sealing: Semaphore::new(limits::BLOBS_SEALED_AT_ONCE) }
+        Self { blobs, sealer, recent: Recent::default() }
     }
 
     /// Seals and writes a piece; durable when it returns, and whole or not at all. The same name again replaces it.
     ///
     /// # Errors
     /// [`BlobError::InvalidName`], [`BlobError::TooLarge`] above 8 MiB, [`BlobError::Unavailable`].
-    pub async fn put(&self, tenant: &TenantId, name: &str, bytes: Bytes) -> Result<(), BlobError> {
+    pub async fn put(&self, tenant: &TenantId, name: &str, plain: impl Into<Plain>) -> Result<(), BlobError> {
         let key = BlobKey::new(tenant, name)?;
-        if bytes.len() > limits::BLOB_BYTES {
+        let plain = plain.into();
+        if plain.len() > limits::BLOB_BYTES {
             return Err(BlobError::TooLarge);
         }
-        let closed = |_| BlobError::Unavailable("store is closed".to_owned());
-        let _permit = self.sealing.acquire().await.map_err(closed)?;
-        let sealed = self.sealer.seal(&key, bytes).await?;
+        let sealed = self.sealer.seal(&key, plain).await?;
         self.recent.forget(&key);
         self.blobs.put(&key, sealed).await
     }

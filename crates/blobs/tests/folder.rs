@@ -47,7 +47,7 @@ async fn writes_until_killed() {
     let Ok(root) = std::env::var(WRITE_TO) else { return };
     let blobs = FolderBlobs::open(Path::new(&root)).await.unwrap();
     for number in 0.. {
-        blobs.put(&key(&format!("{number:08}")), content(number)).await.unwrap();
+        blobs.put(&key(&format!("{number:08}")), vec![content(number)]).await.unwrap();
         fs::write(Path::new(&root).join("answered"), number.to_string()).unwrap();
     }
 }
@@ -93,8 +93,8 @@ async fn a_store_that_opens_leaves_what_a_running_one_writes() {
     let folder = tempfile::tempdir().unwrap();
     let one = FolderBlobs::open(folder.path()).await.unwrap();
     let other = FolderBlobs::open(folder.path()).await.unwrap();
-    one.put(&key("a"), Bytes::from_static(b"one")).await.unwrap();
-    other.put(&key("b"), Bytes::from_static(b"other")).await.unwrap();
+    one.put(&key("a"), vec![Bytes::from_static(b"one")]).await.unwrap();
+    other.put(&key("b"), vec![Bytes::from_static(b"other")]).await.unwrap();
     assert_eq!(one.get(&key("b"), 0..5).await.unwrap(), "other");
     let incoming = folder.path().join("incoming");
     assert_eq!(fs::read_dir(&incoming).unwrap().count(), 2);
@@ -106,7 +106,7 @@ async fn a_store_that_opens_leaves_what_a_running_one_writes() {
 async fn what_is_none_of_ours_in_the_folder_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = FolderBlobs::open(folder.path()).await.unwrap();
-    blobs.put(&key("a"), Bytes::from_static(b"one")).await.unwrap();
+    blobs.put(&key("a"), vec![Bytes::from_static(b"one")]).await.unwrap();
     let tenant = folder.path().join("blobs/acme");
     fs::write(tenant.join("stray"), "x").unwrap();
     fs::create_dir(tenant.join("a/folder")).unwrap();

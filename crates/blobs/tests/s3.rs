@@ -60,10 +60,10 @@ fn key(name: &str) -> BlobKey {
 async fn a_server_that_ends_is_a_retryable_error_and_what_it_held_comes_back() {
     let mut server = S3::start().await.unwrap();
     let blobs = blobs(&server, Duration::from_secs(2), 1);
-    blobs.put(&key("a"), Bytes::from_static(b"hello")).await.unwrap();
+    blobs.put(&key("a"), vec![Bytes::from_static(b"hello")]).await.unwrap();
     server.kill();
     let errors = [
-        blobs.put(&key("b"), Bytes::from_static(b"x")).await.unwrap_err(),
+        blobs.put(&key("b"), vec![Bytes::from_static(b"x")]).await.unwrap_err(),
         blobs.get(&key("a"), 0..5).await.unwrap_err(),
         blobs.size(&key("a")).await.unwrap_err(),
         blobs.list(key("a").tenant(), None, 10).await.unwrap_err(),
@@ -104,7 +104,7 @@ async fn a_wrong_secret_is_no_reason_to_try_again() {
         timeout: Duration::from_secs(10),
         retries: 0,
     };
-    let error = S3Blobs::new(&config).unwrap().put(&key("a"), Bytes::from_static(b"x")).await.unwrap_err();
+    let error = S3Blobs::new(&config).unwrap().put(&key("a"), vec![Bytes::from_static(b"x")]).await.unwrap_err();
     assert!(matches!(error, BlobError::Setup(_)), "{error:?}");
 }
 

@@ -1,9 +1,10 @@
 //! Taking an upload's bytes: cut into pieces, written, and only then counted.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use stonechat_blobs::Plain;
 use stonechat_errors::{Code, Error};
 use stonechat_model::{limits, now_us};
 use stonechat_proto::internal::v1::{UploadPiece, UploadRow, UploadState};
@@ -22,6 +23,8 @@ const PIECE: u64 = limits::UPLOAD_PIECE_BYTES as u64;
 const IDLE: Duration = Duration::from_secs(limits::UPLOAD_IDLE_TIMEOUT_S);
 /// How long to wait where as much is taken as may.
 const LATER: Duration = Duration::from_secs(1);
+/// How long to wait for others to write what they have in memory, before a smaller piece is written.
+const MEMORY_WAIT: Duration = Duration::from_millis(100);
 
 /// Why bytes were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +48,7 @@ struct Appending<'a> {
     files: &'a Files,
     upload: Upload,
     /// What is not written yet.
-    buffer: BytesMut,
+    buffer: Plain,
     /// Whether what is written is counted at the end only, when the checksum was right.
     all_or_nothing: bool,
     /// Pieces that the row does not have for sure: it was not tried yet.
@@ -72,7 +75,7 @@ impl Files {
         let mut appending = Appending {
             files: self,
             upload,
-            buffer: BytesMut::new(),
+            buffer: Plain::default(),
             all_or_nothing: sum.is_some(),
             fresh: Vec::new(),
             stale: Vec::new(),
@@ -127,18 +130,40 @@ impl Appending<'_> {
             return Err(Error::new(Code::TooLarge, "more bytes than the upload has").into());
         }
         while !bytes.is_empty() {
+            self.make_room().await?;
             let at = self.written + self.buffer.len() as u64;
-            let room = usize::try_from(PIECE - at % PIECE).unwrap_or(usize::MAX);
-            let some = bytes.split_to(bytes.len().min(room));
-            self.buffer.extend_from_slice(&some);
-            if some.len() == room {
-                self.flush().await?;
-                if !self.all_or_nothing {
-                    self.count().await?;
-                }
+            let left = usize::try_from(PIECE - at % PIECE).unwrap_or(usize::MAX);
+            let some = bytes.split_to(bytes.len().min(left).min(self.buffer.room()));
+            self.buffer.extend(&some);
+            if some.len() == left {
+                self.write().await?;
             }
         }
         Ok(())
+    }
+
+    /// Makes room for more bytes: by memory that is had, or by writing what there is. The first segment is had always, so
+    /// that everybody goes on whoever is slow.
+    async fn make_room(&mut self) -> Result<(), AppendError> {
+        if self.buffer.room() > 0 {
+            return Ok(());
+        }
+        let mut memory = None;
+        if !self.buffer.is_empty() {
+            let getting = tokio::time::timeout(MEMORY_WAIT, Arc::clone(&self.files.memory).acquire_owned());
+            memory = getting.await.ok().and_then(Result::ok);
+            if memory.is_none() {
+                self.write().await?;
+            }
+        }
+        self.buffer.grow(memory);
+        Ok(())
+    }
+
+    /// Writes what is in the buffer, and counts it where it is not all or nothing.
+    async fn write(&mut self) -> Result<(), AppendError> {
+        self.flush().await?;
+        if self.all_or_nothing { Ok(()) } else { self.count().await }
     }
 
     /// Writes what is in the buffer, which lies in one stretch of a piece's size. What earlier requests left of this
@@ -147,24 +172,24 @@ impl Appending<'_> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let mut bytes = std::mem::take(&mut self.buffer).freeze();
-        let end = self.written + bytes.len() as u64;
+        let mut plain = std::mem::take(&mut self.buffer);
+        let end = self.written + plain.len() as u64;
         let begin = self.written - self.written % PIECE;
         let tail = self.tail_from(begin);
         let left = self.upload.row.pieces.len() - tail;
         let is_whole = end.is_multiple_of(PIECE) || end == self.upload.size_bytes();
         let (files, tenant) = (self.files, self.upload.tenant.clone());
+        let mut joining = None;
         if left > 0 && (is_whole || left >= limits::UPLOAD_TAIL_PIECES) {
+            joining = Some(files.joining.acquire().await.map_err(|_| Error::internal())?);
             let earlier: Vec<UploadPiece> = self.upload.row.pieces.split_off(tail);
-            let list = PieceList::of_upload(&earlier);
-            let read = list.read_all(&files.pieces, &tenant, 0, list.size_bytes()).await?;
-            let mut joined = BytesMut::with_capacity(read.len() + bytes.len());
-            joined.extend_from_slice(&read);
-            joined.extend_from_slice(&bytes);
-            bytes = joined.freeze();
+            let mut joined = PieceList::of_upload(&earlier).read_plain(&files.pieces, &tenant).await?;
+            joined.append(plain);
+            plain = joined;
             self.stale.extend(earlier.into_iter().map(|piece| piece.name));
         }
-        let piece = files.pieces.write(&tenant, &self.upload.id, bytes).await?;
+        let piece = files.pieces.write(&tenant, &self.upload.id, plain).await?;
+        drop(joining);
         self.fresh.push(piece.name.clone());
         self.upload.row.pieces.push(piece);
         self.written = end;

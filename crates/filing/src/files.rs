@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, stream};
-use stonechat_blobs::Store;
+use stonechat_blobs::{Plain, Store};
 use stonechat_errors::{Code, Error};
 use stonechat_media::{Pool, PoolConfig};
 use stonechat_model::{FileId, TenantId, UserId, limits};
@@ -61,6 +61,10 @@ pub struct Files {
     pub(crate) pool: Pool,
     pub(crate) decoding: Semaphore,
     pub(crate) taking: Semaphore,
+    /// A permit for each segment in memory of what is being taken, beyond the first of each request.
+    pub(crate) memory: Arc<Semaphore>,
+    /// For whoever joins what several requests left: the bytes of one piece.
+    pub(crate) joining: Semaphore,
     pub(crate) scans: Option<Scans>,
     pub(crate) objects: Objects,
     /// Until when this process has the looking at what is due to itself.
@@ -98,6 +102,8 @@ impl Files {
             pool: Pool::new(PoolConfig::default()),
             decoding: Semaphore::new(DECODING),
             taking: Semaphore::new(limits::UPLOADS_AT_ONCE),
+            memory: Arc::new(Semaphore::new(limits::UPLOAD_MEMORY_BYTES / Plain::SEGMENT_BYTES)),
+            joining: Semaphore::new(1),
             giving: Arc::new(Semaphore::new(limits::DOWNLOADS_AT_ONCE)),
             scans: scanner.map(Scans::new),
             leased: AtomicU64::new(0),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
-use stonechat_blobs::Store;
+use stonechat_blobs::{Plain, Store};
 use stonechat_errors::Error;
 use stonechat_model::{FileId, TenantId, limits};
 use stonechat_proto::internal::v1::{ContentPiece, UploadPiece};
@@ -28,9 +28,13 @@ pub(crate) fn failed(error: stonechat_blobs::BlobError) -> Error {
     error.into()
 }
 
-/// The SHA-256 of some bytes, computed where it holds up nobody.
-async fn sha256(bytes: Bytes) -> Result<Vec<u8>, Error> {
-    let hashing = tokio::task::spawn_blocking(move || Sha256::digest(&bytes).to_vec());
+/// The SHA-256 of some bytes, computed where it holds up nobody, and the bytes.
+async fn sha256(plain: Plain) -> Result<(Vec<u8>, Plain), Error> {
+    let hashing = tokio::task::spawn_blocking(move || {
+        let mut sha256 = Sha256::new();
+        plain.chunks().for_each(|chunk| sha256.update(chunk));
+        (sha256.finalize().to_vec(), plain)
+    });
     hashing.await.map_err(|_| Error::internal())
 }
 
@@ -40,15 +44,16 @@ impl Pieces {
     }
 
     /// Writes a piece for an upload, after it was written down that there may be one.
-    pub async fn write(&self, tenant: &TenantId, upload: &FileId, bytes: Bytes) -> Result<UploadPiece, Error> {
+    pub async fn write(&self, tenant: &TenantId, upload: &FileId, plain: Plain) -> Result<UploadPiece, Error> {
         let name = uuid::Uuid::now_v7().simple().to_string();
-        let size_bytes = bytes.len() as u64;
+        let size_bytes = plain.len() as u64;
         let written_down =
             Put { key: tables::upload_piece(tenant, upload, &name), value: Bytes::new(), version: 1, ttl: None };
-        let (sha256, written) = tokio::join!(sha256(bytes.clone()), self.records.write(vec![written_down]));
+        let (hashed, written) = tokio::join!(sha256(plain), self.records.write(vec![written_down]));
         written?;
-        self.store.put(tenant, &name, bytes).await.map_err(failed)?;
-        Ok(UploadPiece { name, size_bytes, sha256: sha256? })
+        let (sha256, plain) = hashed?;
+        self.store.put(tenant, &name, plain).await.map_err(failed)?;
+        Ok(UploadPiece { name, size_bytes, sha256 })
     }
 
     /// Writes bytes as pieces of their full size.
@@ -57,7 +62,7 @@ impl Pieces {
         let mut rest = bytes;
         while !rest.is_empty() {
             let piece = rest.split_to(rest.len().min(limits::UPLOAD_PIECE_BYTES));
-            written.push(self.write(tenant, upload, piece).await?);
+            written.push(self.write(tenant, upload, piece.into()).await?);
         }
         Ok(written)
     }
@@ -127,6 +132,19 @@ impl PieceList {
     pub async fn read_some(&self, pieces: &Pieces, tenant: &TenantId, at: u64, most: u64) -> Result<Bytes, Error> {
         let Some((name, within, left)) = self.locate(at) else { return Ok(Bytes::new()) };
         pieces.read(tenant, name, within, within + left.min(most)).await
+    }
+
+    /// Reads all of it, in steps.
+    pub async fn read_plain(&self, pieces: &Pieces, tenant: &TenantId) -> Result<Plain, Error> {
+        let mut plain = Plain::default();
+        while (plain.len() as u64) < self.size_bytes {
+            let some = self.read_some(pieces, tenant, plain.len() as u64, Plain::SEGMENT_BYTES as u64).await?;
+            if some.is_empty() {
+                return Err(corrupt("uploads"));
+            }
+            plain.extend(&some);
+        }
+        Ok(plain)
     }
 
     /// Reads these bytes; the caller knows that they fit into memory.

@@ -11,6 +11,7 @@ use stonechat_scan::Scanner;
 use tempfile::TempDir;
 
 mod making;
+mod memory;
 
 use crate::{
     AppendError, Files, FilesConfig, FilesDependencies, NewUpload, Reader, Upload,

@@ -49,7 +49,6 @@ limits! {
     BLOB_BYTES: usize = 8_388_608 + 65_536, "bytes", "A stored piece of a file: 8 MiB and what sealing adds.";
     BLOB_NAME_BYTES: usize = 64, "bytes", "The name of a piece.";
     BLOBS_AT_ONCE: usize = 32, "requests", "Pieces that a process writes, reads or deletes at once; more wait.";
-    BLOBS_SEALED_AT_ONCE: usize = 16, "pieces", "Pieces that a process has in memory sealed besides plain, while they are written; more wait.";
     BLOBS_LISTED: usize = 1_000, "blobs", "Stored pieces on one page of a list.";
     BLOB_HEADERS: usize = 4_096, "blobs", "Stored pieces whose header a process keeps, so that it is read once.";
     FILE_KEY_CACHE_S: u64 = 30, "seconds", "How long a process keeps the keys of a tenant's files; after that a deleted one is gone everywhere.";
@@ -76,7 +75,8 @@ limits! {
     UPLOAD_PARTS: usize = 64, "uploads", "Parts of a final upload.";
     UPLOAD_METADATA_BYTES: usize = 4_096, "bytes", "The Upload-Metadata header.";
     UPLOAD_IDLE_TIMEOUT_S: u64 = 30, "seconds", "Silence within an upload's body, after which what came is kept and the request ends.";
-    UPLOADS_AT_ONCE: usize = 64, "requests", "Requests of one process that take a file's bytes at once, each with a piece in memory; more are refused as unavailable.";
+    UPLOADS_AT_ONCE: usize = 64, "requests", "Requests of one process that take a file's bytes at once, each with 256 KiB in memory and what it gets of UPLOAD_MEMORY_BYTES; more are refused as unavailable.";
+    UPLOAD_MEMORY_BYTES: usize = 33_554_432, "bytes", "Unwritten bytes of files that a process has in memory beyond the first 256 KiB of each request; where they are taken, requests write smaller pieces.";
     UPLOAD_LEASE_S: u64 = 5, "seconds", "How long a process has an upload to itself while it makes the file, from the last time it said that it goes on; then any process begins again.";
     UPLOAD_MADE_WAIT_S: u64 = 30, "seconds", "How long an upload's last request waits for the file; then it is answered that the upload is locked (423), and asks again.";
     DOWNLOADS_AT_ONCE: usize = 1_024, "requests", "Requests of one process that give a file's bytes at once; more are refused as unavailable.";

@@ -13,7 +13,7 @@ pub async fn concurrent_puts_of_one_key_leave_one_whole(place: &Place) {
     let mut puts = JoinSet::new();
     for seed in 0..WRITERS {
         let blobs = Arc::clone(&place.blobs);
-        puts.spawn(async move { blobs.put(&key("a"), bytes(100_000 + seed, seed)).await });
+        puts.spawn(async move { blobs.put(&key("a"), vec![bytes(100_000 + seed, seed)]).await });
     }
     puts.join_all().await.into_iter().for_each(|put| put.unwrap());
     let left = get_whole(place, &key("a")).await.unwrap();
@@ -28,7 +28,7 @@ pub async fn concurrent_puts_of_many_keys_are_all_there(place: &Place) {
     let mut puts = JoinSet::new();
     for seed in 0..COUNT {
         let blobs = Arc::clone(&place.blobs);
-        puts.spawn(async move { blobs.put(&key(&format!("{seed:04}")), bytes(1_000 + seed, seed)).await });
+        puts.spawn(async move { blobs.put(&key(&format!("{seed:04}")), vec![bytes(1_000 + seed, seed)]).await });
     }
     puts.join_all().await.into_iter().for_each(|put| put.unwrap());
     for seed in 0..COUNT {
@@ -40,11 +40,11 @@ pub async fn concurrent_puts_of_many_keys_are_all_there(place: &Place) {
 /// The one before or the one after, never some of both or less.
 pub async fn a_reader_sees_a_whole_blob_while_it_is_replaced(place: &Place) {
     const LENGTH: usize = 200_000;
-    place.blobs.put(&key("a"), bytes(LENGTH, 0)).await.unwrap();
+    place.blobs.put(&key("a"), vec![bytes(LENGTH, 0)]).await.unwrap();
     let blobs = Arc::clone(&place.blobs);
     let writing = tokio::spawn(async move {
         for seed in 1..20 {
-            blobs.put(&key("a"), bytes(LENGTH, seed)).await.unwrap();
+            blobs.put(&key("a"), vec![bytes(LENGTH, seed)]).await.unwrap();
         }
     });
     let whole: Vec<_> = (0..20).map(|seed| bytes(LENGTH, seed)).collect();
@@ -64,7 +64,7 @@ pub async fn deletions_and_puts_beside_each_other_lose_nothing(place: &Place) {
         tokio::spawn(async move {
             for round in 0..ROUNDS {
                 let key = key(&format!("0193f2a{name}"));
-                blobs.put(&key, bytes(10, round)).await.unwrap();
+                blobs.put(&key, vec![bytes(10, round)]).await.unwrap();
                 assert_eq!(blobs.get(&key, 0..10).await.unwrap(), bytes(10, round));
                 blobs.delete(&key).await.unwrap();
                 assert_eq!(blobs.get(&key, 0..10).await, Err(BlobError::NotFound));

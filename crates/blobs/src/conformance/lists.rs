@@ -54,7 +54,7 @@ pub async fn a_big_list_misses_nothing(place: &Place) {
     for number in 0..COUNT {
         let blobs = std::sync::Arc::clone(&place.blobs);
         // As ids sorted by time: few folders, many names.
-        puts.spawn(async move { blobs.put(&key(&format!("0193f2a{number:025}")), bytes(3, number)).await });
+        puts.spawn(async move { blobs.put(&key(&format!("0193f2a{number:025}")), vec![bytes(3, number)]).await });
         if puts.len() >= 64 {
             puts.join_next().await.unwrap().unwrap().unwrap();
         }

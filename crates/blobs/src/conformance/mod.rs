@@ -74,7 +74,7 @@ fn bytes(length: usize, seed: usize) -> Bytes {
 }
 
 async fn put(place: &Place, key: &BlobKey, bytes: Bytes) {
-    place.blobs.put(key, bytes).await.unwrap();
+    place.blobs.put(key, vec![bytes]).await.unwrap();
 }
 
 async fn get_whole(place: &Place, key: &BlobKey) -> Result<Bytes, BlobError> {

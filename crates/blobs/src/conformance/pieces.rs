@@ -65,7 +65,7 @@ pub async fn the_largest_blob_is_kept_and_a_larger_one_refused(place: &Place) {
     let largest = bytes(limits::BLOB_BYTES, 1);
     put(place, &key, largest.clone()).await;
     assert!(get_whole(place, &key).await.unwrap() == largest, "bytes differ");
-    let larger = place.blobs.put(&other, bytes(limits::BLOB_BYTES + 1, 1)).await;
+    let larger = place.blobs.put(&other, vec![bytes(limits::BLOB_BYTES + 1, 1)]).await;
     assert_eq!(larger, Err(BlobError::TooLarge));
     assert_eq!(place.blobs.size(&other).await.unwrap(), None);
 }

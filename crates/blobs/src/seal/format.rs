@@ -15,14 +15,15 @@ use aws_lc_rs::{
 };
 use bytes::Bytes;
 
+use super::Plain;
 use crate::{BlobError, BlobKey};
 
 /// Plain bytes of a chunk.
-const CHUNK_BYTES: u64 = 65_536;
+pub const CHUNK_BYTES: u64 = 65_536;
 /// What sealing adds to a chunk.
-const TAG_BYTES: u64 = 16;
+pub const TAG_BYTES: u64 = 16;
 /// A chunk as it is stored.
-const SEALED_CHUNK_BYTES: u64 = CHUNK_BYTES + TAG_BYTES;
+pub const SEALED_CHUNK_BYTES: u64 = CHUNK_BYTES + TAG_BYTES;
 /// What sealed pieces begin with: "Stonechat blob", first form.
 const MARK: [u8; 4] = *b"SCB1";
 /// Length of a key.
@@ -48,10 +49,8 @@ impl Header {
         Ok(Self { key_version, salt })
     }
 
-    fn encode(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&MARK);
-        to.extend_from_slice(&self.key_version.to_be_bytes());
-        to.extend_from_slice(&self.salt);
+    fn encode(&self) -> Bytes {
+        [MARK.as_slice(), &self.key_version.to_be_bytes(), &self.salt].concat().into()
     }
 
     /// Reads a header.
@@ -81,22 +80,16 @@ impl PieceKey {
         Ok(Self { key: LessSafeKey::new(UnboundKey::from(key)), bound })
     }
 
-    /// Seals the bytes of a piece.
-    pub fn seal(&self, header: &Header, plain: &[u8]) -> Result<Bytes, BlobError> {
-        let layout = Layout::of_plain(plain.len() as u64);
-        let mut sealed = Vec::with_capacity(usize::try_from(layout.sealed_bytes()).unwrap_or(0));
-        header.encode(&mut sealed);
-        let mut rest = plain;
-        for number in 0..layout.chunks {
-            let (chunk, after) = rest.split_at(rest.len().min(CHUNK_BYTES as usize));
-            rest = after;
-            let begin = sealed.len();
-            sealed.extend_from_slice(chunk);
-            let nonce = nonce(number, number + 1 == layout.chunks);
-            let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(&self.bound), &mut sealed[begin..]);
-            sealed.extend_from_slice(tag.map_err(|_| BlobError::TooLarge)?.as_ref());
-        }
-        Ok(sealed.into())
+    /// Seals the bytes of a piece where they lie.
+    pub fn seal(&self, header: &Header, plain: Plain) -> Result<Vec<Bytes>, BlobError> {
+        let mut number = 0;
+        let chunks = plain.seal(|is_last, chunk| {
+            let nonce = nonce(number, is_last);
+            number += 1;
+            let tag = self.key.seal_in_place_separate_tag(nonce, Aad::from(&self.bound), chunk);
+            tag.ok().and_then(|tag| tag.as_ref().try_into().ok()).ok_or(BlobError::TooLarge)
+        })?;
+        Ok(std::iter::once(header.encode()).chain(chunks).collect())
     }
 
     /// Opens the chunks that hold a range of the plain bytes, as [`Layout::stored`] said where they are, and gives the

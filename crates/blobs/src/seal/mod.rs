@@ -2,10 +2,12 @@
 
 mod format;
 mod master;
+mod plain;
 mod sealer;
 mod tenant_keys;
 
 pub use master::MasterKeys;
+pub use plain::Plain;
 pub use sealer::Sealer;
 
 pub(crate) use format::{Header, Layout};

@@ -7,7 +7,7 @@ use stonechat_model::TenantId;
 use stonechat_rows::Rows;
 
 use super::{
-    MasterKeys,
+    MasterKeys, Plain,
     format::{Header, Layout, PieceKey},
     tenant_keys::TenantKeys,
 };
@@ -29,17 +29,17 @@ impl Sealer {
         Self { keys: TenantKeys::new(rows, masters) }
     }
 
-    /// Seals a piece with its tenant's newest key.
+    /// Seals a piece with its tenant's newest key, where its bytes lie; gives it in parts.
     ///
     /// # Errors
     /// [`BlobError::Unavailable`] when the tenant's keys cannot be read or made.
-    pub async fn seal(&self, key: &BlobKey, plain: Bytes) -> Result<Bytes, BlobError> {
+    pub async fn seal(&self, key: &BlobKey, plain: Plain) -> Result<Vec<Bytes>, BlobError> {
         let ring = self.keys.for_sealing(key.tenant()).await?;
         let (version, tenant_key) = ring.newest()?;
         let header = Header::fresh(version)?;
         let piece = PieceKey::derive(tenant_key, &header, key)?;
         let length = plain.len();
-        aside(length, move || piece.seal(&header, &plain)).await
+        aside(length, move || piece.seal(&header, plain)).await
     }
 
     /// Opens the chunks of a piece that hold a range, and gives the range.

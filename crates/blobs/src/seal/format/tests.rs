@@ -13,7 +13,8 @@ fn plain(len: u64) -> Vec<u8> {
 
 fn seal(name: &str, bytes: &[u8]) -> Bytes {
     let header = Header::fresh(1).unwrap();
-    PieceKey::derive(&KEY, &header, &blob(name)).unwrap().seal(&header, bytes).unwrap()
+    let parts = PieceKey::derive(&KEY, &header, &blob(name)).unwrap().seal(&header, bytes.into()).unwrap();
+    parts.concat().into()
 }
 
 fn open(name: &str, sealed: &[u8], range: Range<u64>) -> Result<Bytes, BlobError> {
