@@ -23,7 +23,7 @@ pub use key::BlobKey;
 pub use open::{BlobsConfig, MasterKeySource, StoreConfig, open};
 #[cfg(feature = "s3")]
 pub use s3::{S3Blobs, S3Config};
-pub use seal::{MasterKeys, Plain, Sealer};
+pub use seal::{MasterKeys, Plain, Sealer, Spare};
 pub use store::Store;
 
 use std::ops::Range;

@@ -75,7 +75,7 @@ impl Files {
         let mut appending = Appending {
             files: self,
             upload,
-            buffer: Plain::default(),
+            buffer: Plain::in_spare(&self.spare),
             all_or_nothing: sum.is_some(),
             fresh: Vec::new(),
             stale: Vec::new(),
@@ -172,7 +172,7 @@ impl Appending<'_> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let mut plain = std::mem::take(&mut self.buffer);
+        let mut plain = std::mem::replace(&mut self.buffer, Plain::in_spare(&self.files.spare));
         let end = self.written + plain.len() as u64;
         let begin = self.written - self.written % PIECE;
         let tail = self.tail_from(begin);
@@ -183,7 +183,7 @@ impl Appending<'_> {
         if left > 0 && (is_whole || left >= limits::UPLOAD_TAIL_PIECES) {
             joining = Some(files.joining.acquire().await.map_err(|_| Error::internal())?);
             let earlier: Vec<UploadPiece> = self.upload.row.pieces.split_off(tail);
-            let mut joined = PieceList::of_upload(&earlier).read_plain(&files.pieces, &tenant).await?;
+            let mut joined = PieceList::of_upload(&earlier).read_plain(&files.pieces, &tenant, &files.spare).await?;
             joined.append(plain);
             plain = joined;
             self.stale.extend(earlier.into_iter().map(|piece| piece.name));

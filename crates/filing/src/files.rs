@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, stream};
-use stonechat_blobs::{Plain, Store};
+use stonechat_blobs::{Plain, Spare, Store};
 use stonechat_errors::{Code, Error};
 use stonechat_media::{Pool, PoolConfig};
 use stonechat_model::{FileId, TenantId, UserId, limits};
@@ -28,6 +28,9 @@ use crate::{
 
 /// Files that are decoded or wait for it with their bytes in memory.
 const DECODING: usize = limits::MEDIA_THREADS + 1;
+
+/// Segments of what is being taken, beyond the first of each request.
+const SEGMENTS: usize = limits::UPLOAD_MEMORY_BYTES / Plain::SEGMENT_BYTES;
 
 /// How files are kept.
 #[derive(Debug, Clone)]
@@ -63,6 +66,8 @@ pub struct Files {
     pub(crate) taking: Semaphore,
     /// A permit for each segment in memory of what is being taken, beyond the first of each request.
     pub(crate) memory: Arc<Semaphore>,
+    /// What these segments lie in, again and again.
+    pub(crate) spare: Spare,
     /// For whoever joins what several requests left: the bytes of one piece.
     pub(crate) joining: Semaphore,
     pub(crate) scans: Option<Scans>,
@@ -102,7 +107,8 @@ impl Files {
             pool: Pool::new(PoolConfig::default()),
             decoding: Semaphore::new(DECODING),
             taking: Semaphore::new(limits::UPLOADS_AT_ONCE),
-            memory: Arc::new(Semaphore::new(limits::UPLOAD_MEMORY_BYTES / Plain::SEGMENT_BYTES)),
+            memory: Arc::new(Semaphore::new(SEGMENTS)),
+            spare: Spare::new(SEGMENTS),
             joining: Semaphore::new(1),
             giving: Arc::new(Semaphore::new(limits::DOWNLOADS_AT_ONCE)),
             scans: scanner.map(Scans::new),

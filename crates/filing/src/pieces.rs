@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
-use stonechat_blobs::{Plain, Store};
+use stonechat_blobs::{Plain, Spare, Store};
 use stonechat_errors::Error;
 use stonechat_model::{FileId, TenantId, limits};
 use stonechat_proto::internal::v1::{ContentPiece, UploadPiece};
@@ -135,8 +135,8 @@ impl PieceList {
     }
 
     /// Reads all of it, in steps.
-    pub async fn read_plain(&self, pieces: &Pieces, tenant: &TenantId) -> Result<Plain, Error> {
-        let mut plain = Plain::default();
+    pub async fn read_plain(&self, pieces: &Pieces, tenant: &TenantId, spare: &Spare) -> Result<Plain, Error> {
+        let mut plain = Plain::in_spare(spare);
         while (plain.len() as u64) < self.size_bytes {
             let some = self.read_some(pieces, tenant, plain.len() as u64, Plain::SEGMENT_BYTES as u64).await?;
             if some.is_empty() {

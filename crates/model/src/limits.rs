@@ -76,7 +76,7 @@ limits! {
     UPLOAD_METADATA_BYTES: usize = 4_096, "bytes", "The Upload-Metadata header.";
     UPLOAD_IDLE_TIMEOUT_S: u64 = 30, "seconds", "Silence within an upload's body, after which what came is kept and the request ends.";
     UPLOADS_AT_ONCE: usize = 64, "requests", "Requests of one process that take a file's bytes at once, each with 256 KiB in memory and what it gets of UPLOAD_MEMORY_BYTES; more are refused as unavailable.";
-    UPLOAD_MEMORY_BYTES: usize = 33_554_432, "bytes", "Unwritten bytes of files that a process has in memory beyond the first 256 KiB of each request; where they are taken, requests write smaller pieces.";
+    UPLOAD_MEMORY_BYTES: usize = 33_554_432, "bytes", "Unwritten bytes of files that a process has in memory beyond the first 256 KiB of each request; where they are taken, requests write smaller pieces. It is kept for what comes next.";
     UPLOAD_LEASE_S: u64 = 5, "seconds", "How long a process has an upload to itself while it makes the file, from the last time it said that it goes on; then any process begins again.";
     UPLOAD_MADE_WAIT_S: u64 = 30, "seconds", "How long an upload's last request waits for the file; then it is answered that the upload is locked (423), and asks again.";
     DOWNLOADS_AT_ONCE: usize = 1_024, "requests", "Requests of one process that give a file's bytes at once; more are refused as unavailable.";

@@ -7,7 +7,7 @@ mod sealer;
 mod tenant_keys;
 
 pub use master::MasterKeys;
-pub use plain::Plain;
+pub use plain::{Plain, Spare};
 pub use sealer::Sealer;
 
 pub(crate) use format::{Header, Layout};

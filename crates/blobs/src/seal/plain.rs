@@ -1,6 +1,9 @@
 //! A piece's bytes on their way into the store.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::format::{CHUNK_BYTES, SEALED_CHUNK_BYTES, TAG_BYTES};
@@ -18,12 +21,37 @@ pub struct Plain {
     /// Every one is full but the last.
     segments: Vec<Segment>,
     len: usize,
+    spare: Option<Spare>,
+}
+
+/// Segments that were used and will be again, whichever thread comes next: what one thread frees that another allocated
+/// an allocator keeps for the other one.
+#[derive(Debug, Clone)]
+pub struct Spare {
+    segments: Arc<Mutex<Vec<Vec<u8>>>>,
+    most: usize,
+}
+
+impl Spare {
+    /// Keeps so many segments at most.
+    pub fn new(most: usize) -> Self {
+        Self { segments: Arc::default(), most }
+    }
+
+    fn put(&self, mut segment: Vec<u8>) {
+        segment.clear();
+        let mut segments = self.segments.lock();
+        if segments.len() < self.most {
+            segments.push(segment);
+        }
+    }
 }
 
 /// Whole chunks, each followed by room for its tag, but for the last one.
 #[derive(Debug)]
 struct Segment {
     bytes: Vec<u8>,
+    spare: Option<Spare>,
     /// Given back when the bytes are gone, wherever they were last.
     _memory: Option<OwnedSemaphorePermit>,
 }
@@ -31,6 +59,11 @@ struct Segment {
 impl Plain {
     /// Bytes for which there is room in a segment.
     pub const SEGMENT_BYTES: usize = CHUNKS * CHUNK;
+
+    /// None yet, which will lie in spare segments.
+    pub fn in_spare(spare: &Spare) -> Self {
+        Self { spare: Some(spare.clone()), ..Self::default() }
+    }
 
     /// How many bytes there are.
     pub fn len(&self) -> usize {
@@ -50,7 +83,9 @@ impl Plain {
     /// Makes room for a segment, if there is none. `memory` is kept for as long as its bytes are, also beyond this.
     pub fn grow(&mut self, memory: Option<OwnedSemaphorePermit>) {
         if self.room() == 0 {
-            self.segments.push(Segment { bytes: Vec::with_capacity(CHUNKS * SEALED_CHUNK), _memory: memory });
+            let kept = self.spare.as_ref().and_then(|spare| spare.segments.lock().pop());
+            let bytes = kept.unwrap_or_else(|| Vec::with_capacity(CHUNKS * SEALED_CHUNK));
+            self.segments.push(Segment { bytes, spare: self.spare.clone(), _memory: memory });
         }
     }
 
@@ -140,6 +175,14 @@ impl Segment {
     }
 }
 
+impl Drop for Segment {
+    fn drop(&mut self) {
+        if let Some(spare) = &self.spare {
+            spare.put(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
 impl AsRef<[u8]> for Segment {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -188,5 +231,19 @@ mod tests {
         assert_eq!(memory.available_permits(), 1, "a part of the second one is in use");
         drop(rest);
         assert_eq!(memory.available_permits(), 2);
+    }
+
+    #[test]
+    fn a_segment_is_used_again_and_shows_nothing_of_what_it_held() {
+        let spare = Spare::new(1);
+        for length in [2 * Plain::SEGMENT_BYTES, 5] {
+            let mut plain = Plain::in_spare(&spare);
+            plain.extend(&bytes(length));
+            let kept = usize::from(length == 5);
+            assert_eq!((spare.segments.lock().len(), plain.segments.len()), (0, 2 - kept));
+            assert_eq!(plain.chunks().collect::<Vec<_>>().concat(), bytes(length));
+            drop(plain.seal(|_, _| Ok([1; TAG_BYTES as usize])).unwrap());
+            assert_eq!(spare.segments.lock().len(), 1, "as many as may be kept");
+        }
     }
 }
