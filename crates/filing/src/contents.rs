@@ -25,7 +25,7 @@ pub(crate) struct Contents {
 /// What is hashed together.
 const CHUNK: u64 = limits::UPLOAD_PIECE_BYTES as u64;
 /// What is read at once of what is hashed.
-const READ: u64 = 1 << 20;
+const READ: u64 = limits::DOWNLOAD_STEP_BYTES as u64;
 
 /// The SHA-256 of each stretch from the beginning on, as far as hashing is: whoever goes on need not read them again.
 #[derive(Debug, Default)]

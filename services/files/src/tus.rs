@@ -302,8 +302,11 @@ async fn go_on(shared: &Arc<Shared>, file: &str, headers: &HeaderMap, body: &mut
         return Err(Error::new(Code::TooLarge, "more bytes than the upload has").into());
     }
     if upload.is_open() {
-        let body = body.take().unwrap_or_default();
-        upload = shared.files.append(upload, body.into_data_stream(), sum).await?;
+        let mut bytes = body.take().unwrap_or_default().into_data_stream();
+        let appended = shared.files.append(upload, &mut bytes, sum).await;
+        // What is left, where another request was first.
+        *body = Some(Body::from_stream(bytes));
+        upload = appended?;
     }
     made(shared, &admitted, &upload).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
