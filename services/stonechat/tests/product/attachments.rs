@@ -90,6 +90,26 @@ async fn access_to_a_file_follows_the_messages_that_show_it() {
 }
 
 #[tokio::test]
+async fn who_was_removed_has_the_file_no_more_from_the_answer_on() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user("alice"), world.user("bob"));
+    let team = world.group("team", &["alice", "bob"]).await;
+    let file = upload(&alice, "cat.png", PIXEL).await;
+    let url = file["url"].as_str().unwrap().to_owned();
+    assert_eq!(send(&alice, &team, file["id"].as_str().unwrap()).await.0, 201);
+    let link = bob.post(&format!("{url}/link"), json!({})).await;
+    let link = link.1["url"].as_str().expect("a link").to_owned();
+    let nobody = Rest::new(&world.server, "");
+    let status = async |rest: &Rest, url: &str| rest.bytes(Method::GET, url, &[]).await.0;
+    assert_eq!((status(&bob, &url).await, status(&nobody, &link).await), (200, 200));
+    let removed = alice.call(Method::DELETE, "/v1/conversations/team/members/bob", None).await;
+    assert!(removed.0 < 300, "{removed:?}");
+    // At once: nothing is waited for.
+    assert_eq!((status(&bob, &url).await, status(&nobody, &link).await), (404, 404));
+    assert_eq!(status(&alice, &url).await, 200);
+}
+
+#[tokio::test]
 async fn a_message_sent_again_is_answered_as_before_though_its_file_is_gone() {
     let world = World::new().await;
     let alice = world.user("alice");

@@ -1,8 +1,15 @@
 //! Resumable uploads, as clients of the tus protocol do them.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::{HeaderMap, Method};
 use serde_json::json;
+use stonechat_client::{Files, Options, Progress};
+use tokio::sync::Notify;
 
 use super::files::fetch;
 use crate::support::{http::Rest, server::Server, within};
@@ -113,6 +120,43 @@ async fn an_upload_goes_on_after_the_server_was_killed() {
     assert_eq!(patch(&alice, &again, 0, &content, &[]).await.0, 204);
     let tags = [fetch(&alice, &file_of(&path), &[]).await.1, fetch(&alice, &file_of(&again), &[]).await.1];
     assert_eq!(tags[0]["etag"], tags[1]["etag"]);
+}
+
+#[tokio::test]
+async fn our_client_goes_on_with_its_upload_after_the_server_was_killed() {
+    let mut server = Server::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, back) = (folder.path().join("file.bin"), folder.path().join("back.bin"));
+    // Large enough that the client uploads it in parts.
+    let content = content(34 * MIB + 5);
+    std::fs::write(&path, &content).expect("write");
+    let client = Files::new(&Options::new(&server.started.url, server.token("alice"))).expect("a client");
+    let (half, killed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let went_on = Arc::new(AtomicBool::new(false));
+    let progress: Progress = {
+        let (half, killed, went_on) = (Arc::clone(&half), Arc::clone(&killed), Arc::clone(&went_on));
+        Arc::new(move |done, all| {
+            if done > all / 2 {
+                half.notify_one();
+            }
+            if killed.load(Ordering::Relaxed) && done < all {
+                went_on.store(true, Ordering::Relaxed);
+            }
+        })
+    };
+    let killing = async {
+        half.notified().await;
+        server.kill().await;
+        killed.store(true, Ordering::Relaxed);
+        server.start_again().await;
+    };
+    let (uploaded, ()) =
+        within("upload", async { tokio::join!(client.upload(&path, "a.bin", progress), killing) }).await;
+    let file = uploaded.expect("the file");
+    assert!(went_on.load(Ordering::Relaxed), "it was whole before the server was killed");
+    assert_eq!(file.size_bytes, content.len() as u64);
+    within("download", client.download(&file.id, &back, Arc::new(|_, _| {}))).await.expect("the bytes");
+    assert!(std::fs::read(&back).expect("read") == content, "other bytes came back");
 }
 
 #[tokio::test]
