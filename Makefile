@@ -28,6 +28,8 @@ CHAOS_WEBHOOKS_ARGS ?=
 TRANSFERS_ARGS ?=
 # test-cluster: names of tests, or parts of names
 TEST_CLUSTER ?= attachments:: attacks:: eviction:: files:: hooks:: idempotency:: pull:: tokens:: uploads:: walls:: webhooks::
+# transfers-measure
+MEASURE_BYTES ?= 2147483648
 # sim: seeds FROM .. FROM+SEEDS
 SEEDS ?= 1000
 FROM ?= 0
@@ -122,13 +124,19 @@ chaos-webhooks: ## A storm over webhooks: receiver and server are killed under l
 		$(CHAOS_WEBHOOKS_ARGS)
 
 .PHONY: transfers
-transfers: ## Uploads by public clients of tus over cut connections, the server killed; TRANSFERS_ARGS=--help for more; needs python3 and npm
+transfers: ## Uploads by public clients of tus over cut connections, the server killed; TRANSFERS_ARGS=--help for more; needs python3, installs npm where it is missing
 	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
 	tests/venv.sh target/transfer-tools/python tests/transfers/clients/requirements.txt
 	mkdir -p target/transfer-tools/node && cp tests/transfers/clients/package.json target/transfer-tools/node
+	command -v npm >/dev/null || { apt-get update && apt-get install --yes --no-install-recommends npm; }
 	npm install --prefix target/transfer-tools/node --no-package-lock --ignore-scripts --no-audit --no-fund --silent
 	$(RUN) --package stonechat-transfers -- --python target/transfer-tools/python/bin/python \
 		--node target/transfer-tools/node $(TRANSFERS_ARGS)
+
+.PHONY: transfers-measure
+transfers-measure: ## Speed, processor time and memory of transfers of 2 GiB, beside nginx (which it needs) in the same run
+	cargo build $(CARGO_FLAGS) --quiet --profile $(PROFILE) --package stonechat
+	$(RUN) --package stonechat-transfers -- --bytes $(MEASURE_BYTES) --measure "$$(PATH="$$PATH:/usr/sbin" command -v nginx)" $(TRANSFERS_ARGS)
 
 .PHONY: cluster
 cluster: backends ## A cluster on loopback: real Kafka, Cassandra and Redis, every role; CLUSTER_ARGS=--help for more

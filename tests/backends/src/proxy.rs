@@ -70,6 +70,7 @@ pub struct Proxy {
     address: SocketAddr,
     targets: Arc<Mutex<Vec<SocketAddr>>>,
     network: watch::Sender<Network>,
+    passed: watch::Sender<u64>,
     accepting: JoinHandle<()>,
 }
 
@@ -86,8 +87,21 @@ impl Proxy {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let (network, seen) = watch::channel(Network::Pass);
         let targets = Arc::new(Mutex::new(targets));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&targets), seen));
-        Ok(Self { address, targets, network, accepting })
+        let passed = watch::Sender::new(0);
+        let ways = Ways { targets: Arc::clone(&targets), network: seen, passed: passed.clone() };
+        let accepting = tokio::spawn(accept(listener, ways));
+        Ok(Self { address, targets, network, passed, accepting })
+    }
+
+    /// Bytes that passed by now, in both directions.
+    pub fn passed_bytes(&self) -> u64 {
+        *self.passed.borrow()
+    }
+
+    /// Waits until so many have.
+    pub async fn until_passed(&self, bytes: u64) {
+        // The sender is here.
+        let _ = self.passed.subscribe().wait_for(|passed| *passed >= bytes).await;
     }
 
     /// Where it listens.
@@ -113,19 +127,26 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, targets: Arc<Mutex<Vec<SocketAddr>>>, network: watch::Receiver<Network>) {
+/// Where connections go and how.
+struct Ways {
+    targets: Arc<Mutex<Vec<SocketAddr>>>,
+    network: watch::Receiver<Network>,
+    passed: watch::Sender<u64>,
+}
+
+async fn accept(listener: TcpListener, ways: Ways) {
     let mut turn = 0_usize;
     while let Ok((caller, _)) = listener.accept().await {
-        let mut targets = targets.lock().clone();
+        let mut targets = ways.targets.lock().clone();
         if !targets.is_empty() {
             let first = turn % targets.len();
             targets.rotate_left(first);
         }
         turn = turn.wrapping_add(1);
-        let network = network.clone();
+        let (network, passed) = (ways.network.clone(), ways.passed.clone());
         tokio::spawn(async move {
             // Either side learns of an end by the end of its connection.
-            let _ = connection(caller, &targets, network).await;
+            let _ = connection(caller, &targets, network, passed).await;
         });
     }
 }
@@ -134,6 +155,7 @@ async fn connection(
     mut caller: TcpStream,
     targets: &[SocketAddr],
     mut network: watch::Receiver<Network>,
+    passed: watch::Sender<u64>,
 ) -> io::Result<()> {
     if *network.borrow() == Network::Cut {
         return caller.set_zero_linger();
@@ -143,8 +165,8 @@ async fn connection(
     server.set_nodelay(true)?;
     let is_cut = {
         let ((caller_in, caller_out), (server_in, server_out)) = (caller.split(), server.split());
-        let up = pass(caller_in, server_out, Direction::Up, network.clone());
-        let down = pass(server_in, caller_out, Direction::Down, network.clone());
+        let up = pass(caller_in, server_out, Direction::Up, network.clone(), &passed);
+        let down = pass(server_in, caller_out, Direction::Down, network.clone(), &passed);
         tokio::select! {
             ended = async { tokio::try_join!(up, down) } => ended.is_err(),
             _ = network.wait_for(|network| *network == Network::Cut) => true,
@@ -164,6 +186,7 @@ async fn pass(
     mut to: WriteHalf<'_>,
     direction: Direction,
     mut network: watch::Receiver<Network>,
+    passed: &watch::Sender<u64>,
 ) -> io::Result<()> {
     let (sender, mut chunks) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS);
     let delays = network.clone();
@@ -188,6 +211,7 @@ async fn pass(
                 return to.shutdown().await;
             }
             to.write_all(&chunk).await?;
+            passed.send_modify(|passed| *passed += chunk.len() as u64);
         }
         Ok(())
     };
@@ -242,6 +266,9 @@ mod tests {
         wrote.unwrap();
         got.unwrap();
         assert!(back == all);
+        let both_ways = 2 * all.len() as u64;
+        tokio::time::timeout(PATIENCE, proxy.until_passed(both_ways)).await.unwrap();
+        assert_eq!(proxy.passed_bytes(), both_ways);
         stream.shutdown().await.unwrap();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
         let ended = async { while heard.recv().await != Some(0) {} };

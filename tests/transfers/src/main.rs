@@ -1,6 +1,10 @@
 //! `transfers`: uploads and downloads over a connection that is cut again and again, to a server that is killed.
 
+mod measure;
+mod nginx;
+mod process;
 mod trouble;
+mod wire;
 
 use std::{
     io::{Read as _, Write as _},
@@ -14,6 +18,7 @@ use clap::Parser;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use stonechat_auth::sign_user_token;
+use stonechat_chaos::Started;
 use stonechat_client::{Files, Options};
 use stonechat_model::{KeyId, UserId, now_us};
 use tokio::process::Command;
@@ -22,13 +27,19 @@ use trouble::Trouble;
 
 /// Uploads a file by each client while the connection is cut and the server killed, downloads it likewise, and compares.
 ///
-/// Ends with an error unless every byte is equal.
+/// Ends with an error unless every byte is equal, and every upload was cut and its server killed.
 #[derive(Parser)]
 #[command(name = "transfers")]
 struct Arguments {
     /// Bytes of the file.
     #[arg(long, default_value_t = 300_000_000)]
     bytes: u64,
+    /// The most bytes between two cuts: what one client is cut at least is known from it.
+    #[arg(long, default_value_t = 16_000_000, value_parser = clap::value_parser!(u64).range(100_000..))]
+    cut_bytes: u64,
+    /// How long one client may take, in seconds.
+    #[arg(long, default_value_t = 600)]
+    within_s: u64,
     /// The most milliseconds between two cuts.
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(20..))]
     cut_ms: u64,
@@ -47,6 +58,12 @@ struct Arguments {
     /// A folder with tus-js-client; without it that client is left out.
     #[arg(long)]
     node: Option<PathBuf>,
+    /// Instead of making trouble, measures speed, processor time and memory beside this nginx.
+    #[arg(long, value_name = "NGINX")]
+    measure: Option<PathBuf>,
+    /// By how many MiB the server's memory may grow where that is measured.
+    #[arg(long, default_value_t = 64.0)]
+    growth_mib: f64,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -128,56 +145,86 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => std::env::current_exe()?.with_file_name("stonechat"),
     };
     let seed = arguments.seed.unwrap_or_else(|| now_us().unsigned_abs());
+    if let Some(nginx) = &arguments.measure {
+        let (program, bytes, growth_mib) = (program.as_path(), arguments.bytes, arguments.growth_mib);
+        return measure::run(&measure::Wanted { program, nginx, bytes, growth_mib, seed }).await;
+    }
     let folder = tempfile::tempdir()?;
     println!("seed {seed}: {} bytes", arguments.bytes);
     println!(
-        "| client | upload s | cuts | kills | download s | cuts | kills | equal |\n|---|---|---|---|---|---|---|---|"
+        "| client | upload s | cuts | kills | download s | cuts | kills | memory + MiB | equal |\n|---|---|---|---|---|---|---|---|---|"
     );
+    let mut failures = Vec::new();
+    for (number, client) in clients(arguments).iter().enumerate() {
+        let place = folder.path().join(number.to_string());
+        std::fs::create_dir(&place)?;
+        let within = Duration::from_secs(arguments.within_s);
+        let tried = attempt(arguments, client, &program, &place, seed + number as u64);
+        let tried = tokio::time::timeout(within, tried).await.unwrap_or_else(|_| Err("it does not end".into()));
+        failures.extend(tried.err().map(|error| format!("{}: {error}", client.name())));
+        std::fs::remove_dir_all(&place)?;
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
+}
+
+fn clients(arguments: &Arguments) -> Vec<Client> {
     let mut clients = vec![Client::Rust];
     clients.extend(arguments.python.clone().map(Client::Python));
     for parts in [1, 4] {
         clients.extend(arguments.node.clone().map(|folder| Client::JavaScript(folder, parts)));
     }
-    let mut differing = 0;
-    let pace = trouble::Pace { cut_ms: arguments.cut_ms, cuts_per_kill: arguments.cuts_per_kill };
-    for (number, client) in clients.iter().enumerate() {
-        let seed = seed + number as u64;
-        let path = folder.path().join(format!("{number}.bin"));
-        let wanted = make(&path, arguments.bytes, seed)?;
-        let mut trouble = Trouble::start(&program, &folder.path().join(format!("server{number}")), pace, seed).await?;
-        let started = trouble.started();
-        let (key, user) = (KeyId::parse(&started.key_id)?, UserId::parse("alice")?);
-        let token = sign_user_token(&key, started.key_secret.as_bytes(), &user, None, now_us(), TOKEN)?;
-        let url = trouble.url();
-        let begun = Instant::now();
-        let uploaded = trouble.during(client.upload(&url, &token, &path)).await;
-        let (id, up) = uploaded.map_err(|error| format!("{}: {error}", client.name()))?;
-        let up_s = begun.elapsed().as_secs_f64();
-        let fetched = folder.path().join(format!("{number}.back"));
-        let files = Files::new(&Options::new(&url, token))?;
-        let begun = Instant::now();
-        let download = async { Ok::<_, Failure>(files.download(&id, &fetched, Arc::new(|_, _| {})).await?) };
-        let (_, down) = trouble.during(download).await?;
-        let is_equal = digest(&fetched)? == wanted;
-        differing += u32::from(!is_equal);
-        println!(
-            "| {} | {up_s:.1} | {} | {} | {:.1} | {} | {} | {} |",
-            client.name(),
-            up.cuts,
-            up.kills,
-            begun.elapsed().as_secs_f64(),
-            down.cuts,
-            down.kills,
-            if is_equal { "yes" } else { "NO" },
-        );
-        std::fs::remove_file(&path)?;
-        std::fs::remove_file(&fetched)?;
+    clients
+}
+
+/// Has a client upload a file through trouble, and ours download it; fails unless the bytes are equal and there was trouble.
+#[expect(clippy::print_stdout, reason = "the result of a command")]
+async fn attempt(
+    arguments: &Arguments,
+    client: &Client,
+    program: &Path,
+    place: &Path,
+    seed: u64,
+) -> Result<(), Failure> {
+    let (path, fetched) = (place.join("file.bin"), place.join("back.bin"));
+    let wanted = make(&path, arguments.bytes, seed)?;
+    let Arguments { cut_ms, cut_bytes, cuts_per_kill, .. } = *arguments;
+    let pace = trouble::Pace { cut_ms, cut_bytes, cuts_per_kill };
+    let mut trouble = Trouble::start(program, &place.join("server"), pace, seed).await?;
+    let (url, token) = (trouble.url(), token_of(trouble.started())?);
+    let begun = Instant::now();
+    let (id, up) = trouble.during(client.upload(&url, &token, &path)).await?;
+    let up_s = begun.elapsed().as_secs_f64();
+    let files = Files::new(&Options::new(&url, token))?;
+    let begun = Instant::now();
+    let download = async { Ok::<_, Failure>(files.download(&id, &fetched, Arc::new(|_, _| {})).await?) };
+    let (_, down) = trouble.during(download).await?;
+    let down_s = begun.elapsed().as_secs_f64();
+    let is_equal = digest(&fetched)? == wanted;
+    println!(
+        "| {} | {up_s:.1} | {} | {} | {down_s:.1} | {} | {} | {} | {} |",
+        client.name(),
+        up.cuts,
+        up.kills,
+        down.cuts,
+        down.kills,
+        up.growth_bytes.max(down.growth_bytes) >> 20,
+        if is_equal { "yes" } else { "NO" },
+    );
+    match (is_equal, up.cuts.min(up.kills).min(down.cuts)) {
+        (false, _) => Err("the file came back otherwise".into()),
+        (true, 0) => Err("there was no trouble: more bytes or fewer between two cuts".into()),
+        (true, _) => Ok(()),
     }
-    if differing > 0 { Err(format!("{differing} files came back otherwise").into()) } else { Ok(()) }
 }
 
 /// How long a token is good for: longer than any run.
 const TOKEN: Duration = Duration::from_secs(24 * 3600);
+
+/// A user's token.
+fn token_of(started: &Started) -> Result<String, Failure> {
+    let (key, user) = (KeyId::parse(&started.key_id)?, UserId::parse("alice")?);
+    Ok(sign_user_token(&key, started.key_secret.as_bytes(), &user, None, now_us(), TOKEN)?)
+}
 
 /// Makes a file of chance; gives what its bytes hash to.
 fn make(path: &Path, bytes: u64, seed: u64) -> std::io::Result<[u8; 32]> {

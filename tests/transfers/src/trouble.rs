@@ -9,10 +9,10 @@ use stonechat_backends::{
 };
 use stonechat_chaos::{Server, Started};
 
-use crate::Failure;
+use crate::{Failure, process::Process};
 
 /// How long a start may take before something is wrong.
-const START: Duration = Duration::from_secs(60);
+pub const START: Duration = Duration::from_secs(60);
 /// The least time between two cuts.
 const QUIET_MS: u64 = 20;
 
@@ -21,6 +21,8 @@ const QUIET_MS: u64 = 20;
 pub struct Pace {
     /// The most milliseconds between two cuts.
     pub cut_ms: u64,
+    /// The most bytes that pass between two cuts.
+    pub cut_bytes: u64,
     /// After so many cuts the server is killed instead.
     pub cuts_per_kill: u64,
 }
@@ -32,11 +34,14 @@ pub struct Count {
     pub cuts: u64,
     /// Kills.
     pub kills: u64,
+    /// The most that the server's memory grew by, from when it was ready to when it was killed or all was done.
+    pub growth_bytes: u64,
 }
 
 /// A server that is reached through a bad network.
 pub struct Trouble {
     server: Server,
+    process: Process,
     started: Started,
     proxy: Proxy,
     pace: Pace,
@@ -52,7 +57,8 @@ impl Trouble {
         server.start()?;
         let (started, _) = server.ready(START).await?;
         let proxy = Proxy::start(vec![address]).await?;
-        Ok(Self { server, started, proxy, pace, chance: StdRng::seed_from_u64(seed) })
+        let process = process_of(&server)?;
+        Ok(Self { server, process, started, proxy, pace, chance: StdRng::seed_from_u64(seed) })
     }
 
     /// What the server said when it started.
@@ -71,21 +77,45 @@ impl Trouble {
         tokio::pin!(work);
         loop {
             tokio::select! {
-                done = &mut work => return Ok((done?, count)),
-                made = self.make_some(&mut count) => made?,
+                done = &mut work => return self.counted(done, count),
+                () = self.pause() => {}
+            }
+            // To its end, though the work is done meanwhile: a server that was killed is started again.
+            let mut done = None;
+            let blow = self.blow(&mut count);
+            tokio::pin!(blow);
+            while let Some(ended) = tokio::select! {
+                ended = &mut work, if done.is_none() => Some(ended),
+                made = &mut blow => made.map(|()| None)?,
+            } {
+                done = Some(ended);
+            }
+            if let Some(done) = done {
+                return self.counted(done, count);
             }
         }
     }
 
-    /// To be begun again where it was left: the server is started anew before anything else.
-    async fn make_some(&mut self, count: &mut Count) -> Result<(), Failure> {
-        let pause = self.chance.random_range(QUIET_MS..=self.pace.cut_ms);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+    fn counted<T>(&self, done: Result<T, Failure>, mut count: Count) -> Result<(T, Count), Failure> {
+        count.growth_bytes = count.growth_bytes.max(self.process.growth_bytes()?);
+        Ok((done?, count))
+    }
+
+    /// Waits for some time, or until some bytes have passed.
+    async fn pause(&mut self) {
+        let pause = Duration::from_millis(self.chance.random_range(QUIET_MS..=self.pace.cut_ms));
+        let bytes = self.proxy.passed_bytes() + self.chance.random_range(self.pace.cut_bytes / 2..=self.pace.cut_bytes);
+        let _ = tokio::time::timeout(pause, self.proxy.until_passed(bytes)).await;
+    }
+
+    /// Cuts the connections, or kills the server and starts it again.
+    async fn blow(&mut self, count: &mut Count) -> Result<(), Failure> {
         if (count.cuts + count.kills + 1).is_multiple_of(self.pace.cuts_per_kill) {
+            count.growth_bytes = count.growth_bytes.max(self.process.growth_bytes()?);
             self.server.kill().await?;
             self.server.start()?;
             let (started, _) = self.server.ready(START).await?;
-            self.started = started;
+            (self.started, self.process) = (started, process_of(&self.server)?);
             count.kills += 1;
         } else {
             self.proxy.set(Network::Cut);
@@ -95,4 +125,8 @@ impl Trouble {
         }
         Ok(())
     }
+}
+
+fn process_of(server: &Server) -> Result<Process, Failure> {
+    Process::of(server.pid().ok_or("the server has ended")?)
 }

@@ -45,8 +45,8 @@ fn path(key: &BlobKey) -> String {
 
 #[async_trait]
 impl Blobs for Reachable {
-    async fn put(&self, key: &BlobKey, bytes: Bytes) -> Result<(), BlobError> {
-        self.folder.put(key, bytes).await
+    async fn put(&self, key: &BlobKey, parts: Vec<Bytes>) -> Result<(), BlobError> {
+        self.folder.put(key, parts).await
     }
 
     async fn get(&self, key: &BlobKey, range: Range<u64>) -> Result<Bytes, BlobError> {
