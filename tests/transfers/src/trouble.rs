@@ -80,18 +80,26 @@ impl Trouble {
                 done = &mut work => return self.counted(done, count),
                 () = self.pause() => {}
             }
-            // To its end, though the work is done meanwhile: a server that was killed is started again.
-            let mut done = None;
-            let blow = self.blow(&mut count);
-            tokio::pin!(blow);
-            while let Some(ended) = tokio::select! {
-                ended = &mut work, if done.is_none() => Some(ended),
-                made = &mut blow => made.map(|()| None)?,
-            } {
-                done = Some(ended);
-            }
+            let done = self.blow_during(&mut work, &mut count).await?;
             if let Some(done) = done {
                 return self.counted(done, count);
+            }
+        }
+    }
+
+    /// Makes trouble once, to its end though the work is done meanwhile: a server that was killed is started again.
+    async fn blow_during<T>(
+        &mut self,
+        work: &mut (impl Future<Output = T> + Unpin),
+        count: &mut Count,
+    ) -> Result<Option<T>, Failure> {
+        let mut done = None;
+        let blow = self.blow(count);
+        tokio::pin!(blow);
+        loop {
+            tokio::select! {
+                ended = &mut *work, if done.is_none() => done = Some(ended),
+                made = &mut blow => return made.map(|()| done),
             }
         }
     }
