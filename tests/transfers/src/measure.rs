@@ -77,7 +77,11 @@ pub async fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let mut most: f64 = 0.0;
     for streams in STREAMS {
         let mut id = String::new();
-        let up = measured(&process, async { Ok(id = ours.upload(&file, streams).await?) }).await?;
+        let uploading = async {
+            id = ours.upload(&file, streams).await?;
+            Ok(())
+        };
+        let up = measured(&process, uploading).await?;
         let plain_up = measured(&plain_process, plain.upload(&file, streams)).await?;
         row("upload", streams, wanted.bytes, &up, &plain_up);
         let down = measured(&process, ours.download(&id, &file, streams)).await?;
