@@ -39,7 +39,7 @@ async fn send(rest: &Rest, messages: &str, file: &str) -> (u16, Value) {
 async fn comes_to(rest: &Rest, url: &str, wanted: u16) {
     within("access", async {
         while rest.bytes(Method::GET, url, &[]).await.0 != wanted {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;

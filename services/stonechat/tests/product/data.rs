@@ -32,7 +32,7 @@ async fn until(rest: &Rest, path: &str, fits: impl Fn(&Value) -> bool) -> Value 
             if fits(&body) {
                 return body;
             }
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await

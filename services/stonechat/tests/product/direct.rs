@@ -77,7 +77,7 @@ async fn until_sent(rest: &Rest, path: &str) -> String {
             if let Some(link) = sent_to(rest, path).await {
                 return link;
             }
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await
@@ -214,7 +214,7 @@ async fn who_may_not_read_a_file_is_sent_nowhere_and_its_object_goes_with_it() {
     assert_eq!(Rest::new(&server, OPERATOR_KEY).call(Method::DELETE, "/v1/tenants/demo", None).await.0, 202);
     within("the end of the tenant's objects", async {
         while !store.objects(BUCKET, "direct/demo").is_empty() {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;
@@ -233,7 +233,7 @@ async fn a_link_to_the_store_expires() {
     assert!(link.contains("X-Amz-Expires=1&"), "{link}");
     within("its end", async {
         while fetch(&link, Some("bytes=0-0")).await.0 != 403 {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;

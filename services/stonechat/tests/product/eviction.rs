@@ -133,6 +133,7 @@ async fn devices_when(tenant: &Rest, user: &str, fits: impl Fn(&[Value]) -> bool
         if fits(&devices) || begun.elapsed() > LISTED {
             return devices;
         }
+        crate::support::look_again().await;
     }
 }
 

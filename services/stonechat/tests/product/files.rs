@@ -140,7 +140,7 @@ async fn a_link_fetches_until_it_is_altered_or_expires() {
     let short = short["url"].as_str().expect("a link").to_owned();
     crate::support::within("the link's end", async {
         while nobody.get(&short).await.0 != 403 {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;

@@ -156,7 +156,7 @@ async fn after_its_close_frame_the_server_reads_on_until_the_stream_ends() {
     assert!(BROKEN.contains(&wire.close_code().await));
     for _ in 0..200 {
         wire.frame(TEXT, &[b'x'; 8 * 1024]).await.expect("the server reads on");
-        tokio::task::yield_now().await;
+        crate::support::look_again().await;
     }
     wire.frame(CLOSE, &1000_u16.to_be_bytes()).await.expect("the server reads on");
     within("end of the stream", wire.end()).await;

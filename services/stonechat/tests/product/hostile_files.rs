@@ -141,7 +141,7 @@ async fn a_request_that_lies_about_its_length_leaves_nothing() {
     let tenant = Rest::operator(&server);
     within("what was taken to be given back", async {
         while tenant.get(&format!("/v1/tenants/{}/usage", server.started.tenant)).await.1["storage_bytes"] != 0 {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;
@@ -163,7 +163,7 @@ async fn an_erased_users_files_and_a_deleted_tenants_bytes_go() {
     assert!((200..300).contains(&status), "{answer}");
     within("the files' end", async {
         while tenant.get(url).await.0 != 404 {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;
@@ -176,7 +176,7 @@ async fn an_erased_users_files_and_a_deleted_tenants_bytes_go() {
     assert_eq!(operator.call(Method::DELETE, &format!("/v1/tenants/{}", other.id), None).await.0, 202);
     within("the bytes' end", async {
         while folder.as_deref().is_some_and(|folder| count_files(folder) > 0) {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;

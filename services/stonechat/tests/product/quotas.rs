@@ -105,7 +105,7 @@ async fn what_was_used_can_be_read_day_by_day() {
     within("usage", async {
         while usage["days"][0]["sends"] != 1 {
             usage = expect(operator.get("/v1/tenants/demo/usage").await, 200);
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;

@@ -20,7 +20,7 @@ fn path(file: &Value, more: &str) -> String {
 async fn until_status(rest: &Rest, file: &Value, status: &str) {
     let reached = async {
         while rest.get(&path(file, "/info")).await.1["status"] != status {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     };
     tokio::time::timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{file} is never {status}"));

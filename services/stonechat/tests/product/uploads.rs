@@ -180,7 +180,7 @@ async fn what_came_of_a_body_that_broke_off_is_kept() {
     let at = within("what came", async {
         loop {
             match offset(&alice, &path).await {
-                0 => tokio::task::yield_now().await,
+                0 => crate::support::look_again().await,
                 at => return at,
             }
         }
@@ -348,7 +348,7 @@ async fn many_uploads_at_once_never_exceed_the_quota() {
     // The quota is believed for as long as the key.
     within("the quota", async {
         while try_begin(&alice, 1_000_001, &[]).await.0 != 422 {
-            tokio::task::yield_now().await;
+            crate::support::look_again().await;
         }
     })
     .await;

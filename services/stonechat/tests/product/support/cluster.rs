@@ -99,14 +99,14 @@ impl Cluster {
         let name = |process: &Process| (process.name.clone(), process.pid);
         within("others in their place", async {
             while edge().any(|process| killed.iter().map(name).any(|other| other == name(&process))) {
-                tokio::task::yield_now().await;
+                crate::support::look_again().await;
             }
         })
         .await;
         let urls: Vec<String> = edge().map(|process| process.url).collect();
         let reached = |url: String, path: &'static str, wanted: u16| async move {
             while Rest::at(&url, "").try_get(path).await != Some(wanted) {
-                tokio::task::yield_now().await;
+                crate::support::look_again().await;
             }
         };
         for url in urls {

@@ -15,6 +15,11 @@ use std::{future::Future, time::Duration};
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks at what must become true: those who ask without a pause use up the budget of their requests.
+pub async fn look_again() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
 /// Waits for something that must come.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
