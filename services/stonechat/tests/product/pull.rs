@@ -86,9 +86,13 @@ async fn say(rest: &Rest, count: usize) {
     }
 }
 
+/// Makes a conversation, and waits until that is in what is pulled, where it comes beside everything else: whoever begins
+/// after this has it behind.
 async fn make_team(rest: &Rest) {
+    let mut before = Puller::begin(rest, "").await;
     let group = json!({"id": "team", "kind": "group", "members": ["alice", "bob"]});
     assert_eq!(rest.post("/v1/conversations", group).await.0, 201);
+    assert_eq!(seqs(&before.until(1).await), [1]);
 }
 
 #[tokio::test]
