@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     http::Rest,
+    look_again,
     server::{DemoUser, Started},
     token::good,
     within,
@@ -23,7 +24,6 @@ struct Said {
 
 #[derive(Debug, Deserialize)]
 struct Process {
-    name: String,
     role: String,
     pid: u32,
     url: String,
@@ -36,13 +36,14 @@ const EDGE: [&str; 2] = ["files", "gateway"];
 pub struct Cluster {
     file: PathBuf,
     pub operator_key: String,
+    killed: Vec<u32>,
 }
 
 impl Cluster {
     /// The one that the environment names.
     pub fn of_environment() -> Option<Self> {
         let file = PathBuf::from(env::var_os("STONECHAT_TEST_CLUSTER")?);
-        let mut cluster = Self { file, operator_key: String::new() };
+        let mut cluster = Self { file, operator_key: String::new(), killed: Vec::new() };
         cluster.operator_key = cluster.said().operator_key;
         Some(cluster)
     }
@@ -86,27 +87,32 @@ impl Cluster {
         started
     }
 
-    /// Kills every process that clients are connected to with SIGKILL, and waits until the ones in their place are
-    /// reached.
-    pub async fn kill_and_wait(&self) {
-        let edge = || self.said().processes.into_iter().filter(|process| EDGE.contains(&process.role.as_str()));
-        let killed: Vec<Process> = edge().collect();
-        assert!(!killed.is_empty(), "no process");
-        for process in &killed {
-            let status = std::process::Command::new("kill").args(["-9", &process.pid.to_string()]).status();
+    fn edge(&self) -> impl Iterator<Item = Process> {
+        self.said().processes.into_iter().filter(|process| EDGE.contains(&process.role.as_str()))
+    }
+
+    /// Kills every process that clients are connected to with SIGKILL.
+    pub fn kill(&mut self) {
+        self.killed = self.edge().map(|process| process.pid).collect();
+        assert!(!self.killed.is_empty(), "no process");
+        for pid in &self.killed {
+            let status = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
             assert!(status.expect("kill").success());
         }
-        let name = |process: &Process| (process.name.clone(), process.pid);
+    }
+
+    /// Waits until others are in the place of those that were killed, and are reached.
+    pub async fn wait(&self) {
         within("others in their place", async {
-            while edge().any(|process| killed.iter().map(name).any(|other| other == name(&process))) {
-                crate::support::look_again().await;
+            while self.edge().any(|process| self.killed.contains(&process.pid)) {
+                look_again().await;
             }
         })
         .await;
-        let urls: Vec<String> = edge().map(|process| process.url).collect();
+        let urls: Vec<String> = self.edge().map(|process| process.url).collect();
         let reached = |url: String, path: &'static str, wanted: u16| async move {
             while Rest::at(&url, "").try_get(path).await != Some(wanted) {
-                crate::support::look_again().await;
+                look_again().await;
             }
         };
         for url in urls {

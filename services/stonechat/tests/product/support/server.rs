@@ -91,21 +91,24 @@ impl Server {
     /// Kills it with SIGKILL and starts it again as it was, on the same folder and port. Of a cluster: every
     /// process that clients are connected to.
     pub async fn kill_and_restart(&mut self) {
-        if let Place::Cluster(cluster) = &self.place {
-            return cluster.kill_and_wait().await;
-        }
         self.kill().await;
         self.start_again().await;
     }
 
     /// Kills it with SIGKILL.
     pub async fn kill(&mut self) {
-        self.child().kill().await.expect("kill");
+        match &mut self.place {
+            Place::Own { child, .. } => child.kill().await.expect("kill"),
+            Place::Cluster(cluster) => cluster.kill(),
+        }
     }
 
-    /// Starts it again as it was, on the same folder and port, after it ended.
+    /// Starts it again as it was, on the same folder and port, after it ended. A cluster does so by itself.
     pub async fn start_again(&mut self) {
-        let Place::Own { child, data, environment } = &mut self.place else { panic!("{OWN}") };
+        let (child, data, environment) = match &mut self.place {
+            Place::Own { child, data, environment } => (child, data, environment),
+            Place::Cluster(cluster) => return cluster.wait().await,
+        };
         let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         (*child, self.started) = spawn(data.path(), &self.address.to_string(), &environment).await;
     }
