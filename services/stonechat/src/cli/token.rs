@@ -24,8 +24,8 @@ pub struct CreateArgs {
     /// The id of the key that signs it.
     #[arg(long, env = "STONECHAT_KEY_ID")]
     key_id: String,
-    /// The key's secret.
-    #[arg(long, env = "STONECHAT_KEY_SECRET", hide_env_values = true)]
+    /// The key's secret, which may begin like an argument does.
+    #[arg(long, env = "STONECHAT_KEY_SECRET", hide_env_values = true, allow_hyphen_values = true)]
     key_secret: String,
     /// The user it is for.
     #[arg(long)]

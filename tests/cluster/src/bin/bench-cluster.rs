@@ -251,5 +251,6 @@ fn target(cluster: &Cluster, demo: &Demo) -> Vec<String> {
         ("--key-id", demo.key_id.clone()),
         ("--key-secret", demo.key_secret.clone()),
     ];
-    pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    // A secret may begin like an argument does.
+    pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }

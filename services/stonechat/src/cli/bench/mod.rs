@@ -62,8 +62,8 @@ pub struct BenchArgs {
     /// The key that signs tokens on that server.
     #[arg(long, env = "STONECHAT_KEY_ID")]
     key_id: Option<String>,
-    /// The key's secret.
-    #[arg(long, env = "STONECHAT_KEY_SECRET", hide_env_values = true)]
+    /// The key's secret, which may begin like an argument does.
+    #[arg(long, env = "STONECHAT_KEY_SECRET", hide_env_values = true, allow_hyphen_values = true)]
     key_secret: Option<String>,
     /// Users, each with a connection; idle: 10000 when not given.
     #[arg(long)]
