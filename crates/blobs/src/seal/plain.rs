@@ -123,19 +123,15 @@ impl Plain {
         mut self,
         mut seal: impl FnMut(bool, &mut [u8]) -> Result<[u8; TAG_BYTES as usize], BlobError>,
     ) -> Result<Vec<Bytes>, BlobError> {
-        self.grow_if_empty();
+        if self.segments.is_empty() {
+            self.grow(None);
+        }
         let count = self.segments.len();
         let sealed = self.segments.into_iter().enumerate().map(|(number, segment)| {
             let is_last = number + 1 == count;
             segment.seal(|is_end, chunk| seal(is_last && is_end, chunk)).map(Bytes::from_owner)
         });
         sealed.collect()
-    }
-
-    fn grow_if_empty(&mut self) {
-        if self.segments.is_empty() {
-            self.grow(None);
-        }
     }
 }
 

@@ -223,7 +223,7 @@ impl Store {
     /// Reads keys of one partition, by their places among all.
     async fn get_group(&self, keys: &[Key], places: &[usize]) -> Result<Vec<(usize, Row)>, RowsError> {
         if let [place] = places {
-            return Ok(self.get_one(&keys[*place]).await?.map(|row| (*place, row)).into_iter().collect());
+            return Ok(self.get_placed(keys, *place).await?.into_iter().collect());
         }
         let some: Vec<&Key> = places.iter().map(|place| &keys[*place]).collect();
         if some.iter().any(|key| key.clustering().is_empty()) {
