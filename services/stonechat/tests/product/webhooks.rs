@@ -133,7 +133,7 @@ impl Scene {
                 if fits(&body) {
                     return body;
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                crate::support::look_again().await;
             }
         })
         .await

@@ -3,12 +3,12 @@
 use std::{env, fs, path::PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{
     http::Rest,
     look_again,
     server::{DemoUser, Started},
+    tenant,
     token::good,
     within,
 };
@@ -67,21 +67,8 @@ impl Cluster {
     pub async fn tenant(&self) -> Started {
         let said = self.said();
         let operator = Rest::at(&said.url, &said.operator_key);
-        let tenant = format!("t{:016x}", rand::random::<u64>());
-        expect(operator.post("/v1/tenants", json!({"id": tenant, "name": "Test"})).await);
-        let keys = format!("/v1/tenants/{tenant}/keys");
-        let signing = expect(operator.post(&keys, json!({"kind": "hs256", "name": "tokens"})).await);
-        let server = expect(operator.post(&keys, json!({"kind": "server", "name": "server"})).await);
-        let text = |key: &Value, name: &str| key[name].as_str().expect("text").to_owned();
-        let mut started = Started {
-            grpc_url: said.url.clone(),
-            url: said.url,
-            tenant,
-            key_id: text(&signing, "id"),
-            key_secret: text(&signing, "secret"),
-            server_key: text(&server, "secret"),
-            users: Vec::new(),
-        };
+        let id = format!("t{:016x}", rand::random::<u64>());
+        let mut started = tenant::make(&operator, id, (&said.url, &said.url)).await;
         let users = ["alice", "bob"];
         started.users = users.map(|id| DemoUser { id: id.to_owned(), token: good(&started, id) }).into();
         started
@@ -128,9 +115,4 @@ impl Cluster {
     pub fn memory_bytes(&self, role: &str) -> u64 {
         self.of_role(role).iter().map(|process| super::server::memory_bytes(process.pid)).sum()
     }
-}
-
-fn expect((status, body): (u16, Value)) -> Value {
-    assert!((200..300).contains(&status), "{status} {body}");
-    body
 }
