@@ -27,7 +27,7 @@ CHAOS_WEBHOOKS_ARGS ?=
 # transfers
 TRANSFERS_ARGS ?=
 # test-cluster: names of tests, or parts of names
-TEST_CLUSTER ?= attachments:: attacks:: eviction:: files:: hooks:: idempotency:: pull:: tokens:: uploads:: walls:: webhooks::
+TEST_CLUSTER ?= attachments:: attacks:: eviction:: files:: hooks:: idempotency:: pull:: retention::what_is_older tokens:: uploads:: walls:: webhooks::
 # transfers-measure
 MEASURE_BYTES ?= 2147483648
 # sim: seeds FROM .. FROM+SEEDS

@@ -3,10 +3,10 @@
 use stonechat_errors::Error;
 use stonechat_model::{ClientId, LogId, TenantId, UserId};
 use stonechat_proto::{
-    internal::v1::{CommandRecord, EraseUser, Imported, command_record},
+    internal::v1::{CommandRecord, EraseUser, ExpireMessages, Imported, command_record},
     v1::{
-        Action, AddMembers, Create, Created, Dismiss, Event, Leave, MembersAdded, RemoveMembers, Role, Upgrade, action,
-        event,
+        Action, AddMembers, Create, Created, Dismiss, Event, Leave, MembersAdded, MessagesExpired, RemoveMembers, Role,
+        Upgrade, action, event,
     },
 };
 
@@ -43,6 +43,10 @@ fn command_of(tenant: &TenantId, conversation: &str, event: Event) -> Result<Com
             UserId::parse(&it.user).map_err(|e| Error::invalid(format!("user: {e}")))?;
             let (user, targets, touched) = (it.user, it.targets, it.touched);
             command_record::Body::EraseUser(EraseUser { user, targets, touched })
+        }
+        event::Body::MessagesExpired(it) => {
+            let MessagesExpired { until_seq, targets, .. } = it;
+            command_record::Body::ExpireMessages(ExpireMessages { until_seq, targets })
         }
         body => {
             let kind = action_of(body)?;
@@ -96,6 +100,7 @@ fn action_of(body: event::Body) -> Result<action::Kind, Error> {
         event::Body::Dismissed(_) => Kind::Dismiss(Dismiss {}),
         event::Body::Upgraded(_) => Kind::Upgrade(Upgrade {}),
         event::Body::UserErased(_)
+        | event::Body::MessagesExpired(_)
         | event::Body::Joined(_)
         | event::Body::Left(_)
         | event::Body::Marked(_)

@@ -327,6 +327,11 @@ pub fn job(tenant: &TenantId, user: Option<&UserId>) -> Key {
     Key::new(&JOBS, [ALL_JOBS.into(), name.as_str().into()])
 }
 
+/// The key of the job that takes out what was said longer ago than a tenant keeps messages for.
+pub fn expiry_job(tenant: &TenantId) -> Key {
+    Key::new(&JOBS, [ALL_JOBS.into(), format!("{tenant}//expiry").as_str().into()])
+}
+
 /// A page of the jobs, from one on.
 pub fn jobs(from: Option<&str>, limit: usize) -> Range {
     of_partition(&JOBS, vec![ALL_JOBS.into()], from, limit)

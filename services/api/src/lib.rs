@@ -38,7 +38,7 @@ pub fn router(config: ApiConfig, dependencies: Dependencies, others: &Others) ->
     let (data, transfer, jobs) = tenant_data::serve(&config, &dependencies);
     let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&dependencies.rows));
     let events = events::Events::new(webhooks, Arc::clone(&gate), dependencies.drain.clone());
-    let service = Arc::new(service::Service::new(config, dependencies));
+    let service = Arc::new(service::Service::new(config, dependencies, Arc::clone(&jobs)));
     let served = Arc::new(grpc::Served::new(service, Arc::clone(&gate)));
     let app = grpc::routes(&served)
         .merge(tenant_data::routes(&data, &transfer))

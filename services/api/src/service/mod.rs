@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use stonechat_operations::{Caller, Gate};
 
+use crate::tenant_data::Jobs;
+
 /// How the api behaves.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
@@ -74,6 +76,7 @@ pub(crate) struct Service {
     hooks: Arc<stonechat_webhooks::hook::Hooks>,
     seats: Seats,
     gate: Arc<Gate>,
+    jobs: Arc<Jobs>,
 }
 
 /// A tenant's id as a caller gave it.
@@ -110,12 +113,12 @@ pub(crate) fn page_size(given: u32) -> usize {
 
 impl Service {
     /// The operations on these dependencies.
-    pub fn new(config: ApiConfig, dependencies: Dependencies) -> Self {
+    pub fn new(config: ApiConfig, dependencies: Dependencies, jobs: Arc<Jobs>) -> Self {
         let Dependencies { rows, caller, presence, gate, sender, hooks, drain: _ } = dependencies;
         let webhooks = stonechat_webhooks::Webhooks::new(Arc::clone(&rows));
         let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
         let seats = Seats::new(Arc::clone(&rows));
-        Self { config, rows, caller, presence, views, keys, webhooks, sender, hooks, seats, gate }
+        Self { config, rows, caller, presence, views, keys, webhooks, sender, hooks, seats, gate, jobs }
     }
 
     /// Has an action on a conversation done.

@@ -93,7 +93,11 @@ impl Service {
                 row.direct_downloads = is_allowed;
             }
         };
-        Ok(tenant(&id, self.keys.change_tenant(&id, change).await?))
+        let row = self.keys.change_tenant(&id, change).await?;
+        if message_retention_days.is_some() {
+            self.jobs.retention_changed();
+        }
+        Ok(tenant(&id, row))
     }
 
     pub async fn suspend_tenant(&self, caller: &Caller, request: SuspendTenantRequest) -> Result<Tenant, Error> {

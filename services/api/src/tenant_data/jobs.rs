@@ -3,9 +3,16 @@
 //! A row says what is wanted. Whichever api process has it leased does it, from its beginning: all of it may be done
 //! twice. A process that ends lets its lease lapse.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use prost::Message as _;
+use stonechat_auth::Keys;
 use stonechat_errors::{Code, Error};
 use stonechat_model::{TenantId, TimeUs, UserId, limits, now_us};
 use stonechat_proto::{
@@ -16,7 +23,7 @@ use stonechat_rows::{Key, Put, tables};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Data, decode, unavailable};
+use super::{Data, decode, expire, unavailable};
 
 /// How long a process has a job to itself without saying so again.
 const LEASE_US: TimeUs = 15_000_000;
@@ -24,6 +31,8 @@ const LEASE_US: TimeUs = 15_000_000;
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often a process looks for jobs that others left.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a process looks for tenants whose messages expire.
+const LOOK_AT_TENANTS_EVERY: Duration = Duration::from_secs(60);
 /// A tenant's rows are deleted this long after it was closed: what was under way by then is decided.
 const CLOSED_US: TimeUs = 1_000 * (limits::COMMAND_TIMEOUT_MS as TimeUs);
 
@@ -37,12 +46,21 @@ pub(super) struct Progress {
 /// The jobs of all tenants.
 pub struct Jobs {
     data: Data,
+    keys: Keys,
     wanted: Notify,
+    /// Whether tenants are to be looked at before it is time.
+    retention_changed: AtomicBool,
 }
 
 impl Jobs {
-    pub(crate) fn new(data: Data) -> Arc<Self> {
-        Arc::new(Self { data, wanted: Notify::new() })
+    pub(crate) fn new(data: Data, keys: Keys) -> Arc<Self> {
+        Arc::new(Self { data, keys, wanted: Notify::new(), retention_changed: AtomicBool::new(false) })
+    }
+
+    /// Looks soon at what expires by now: how long a tenant keeps messages was changed.
+    pub(crate) fn retention_changed(&self) {
+        self.retention_changed.store(true, Ordering::Relaxed);
+        self.wanted.notify_one();
     }
 
     /// Asks for a job; one that was asked for before is the same.
@@ -68,7 +86,14 @@ impl Jobs {
 
     /// Does jobs until the end.
     pub async fn run(self: Arc<Self>, end: CancellationToken) {
+        let mut tenants_at = Instant::now();
         loop {
+            if self.retention_changed.swap(false, Ordering::Relaxed) || tenants_at <= Instant::now() {
+                tenants_at = Instant::now() + LOOK_AT_TENANTS_EVERY;
+                if let Some(Err(error)) = end.run_until_cancelled(self.look_at_tenants()).await {
+                    tracing::warn!(%error, "what expires could not be found and will be looked for again");
+                }
+            }
             if let Some(Err(error)) = end.run_until_cancelled(self.look()).await {
                 tracing::warn!(%error, "jobs could not be done and will be tried again");
             }
@@ -82,6 +107,42 @@ impl Jobs {
                 return;
             }
         }
+    }
+
+    /// Asks for the work of tenants whose messages expire, where it was not done up to the present day.
+    async fn look_at_tenants(&self) -> Result<(), Error> {
+        let mut from: Option<String> = None;
+        loop {
+            let mut found = self.keys.tenants(from.as_deref(), limits::EXPORT_PAGE + 1).await?;
+            let next = if found.len() > limits::EXPORT_PAGE { found.pop() } else { None };
+            for (tenant, row) in found {
+                if let Some(before_us) = expire::expires_before(&row, now_us()) {
+                    self.ask_to_expire(&tenant, before_us).await?;
+                }
+            }
+            match next {
+                Some((tenant, _)) => from = Some(tenant.to_string()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn ask_to_expire(&self, tenant: &TenantId, before_us: TimeUs) -> Result<(), Error> {
+        let key = tables::expiry_job(tenant);
+        let found = self.read(&key).await?;
+        let is_asked = |job: &JobRow| job.before_us >= before_us || job.leased_until_us >= now_us();
+        if found.as_ref().is_some_and(|(job, _)| is_asked(job)) {
+            return Ok(());
+        }
+        let row = JobRow {
+            tenant: tenant.to_string(),
+            kind: JobKind::ExpireMessages.into(),
+            started_us: now_us(),
+            before_us,
+            ..JobRow::default()
+        };
+        // Where another process was first, it asked for the same.
+        self.set(key, &row, found.map(|(_, version)| version)).await.map(drop)
     }
 
     async fn look(&self) -> Result<(), Error> {
@@ -153,6 +214,10 @@ impl Jobs {
                 self.data.delete_tenant(&tenant, progress).await?;
                 self.delete_jobs_of(&tenant).await?;
                 tracing::info!(tenant.id = %tenant, conversations = progress.conversations, "tenant was deleted");
+            }
+            JobKind::ExpireMessages => {
+                self.data.expire_messages(&tenant, job.before_us, progress).await?;
+                tracing::info!(tenant.id = %tenant, events = progress.changed, "what was said too long ago was taken out");
             }
             JobKind::Unspecified => {}
         }

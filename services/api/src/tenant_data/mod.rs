@@ -1,10 +1,11 @@
-//! A tenant's data as a whole: import, export, erasing, deleting.
+//! A tenant's data as a whole: import, export, erasing, deleting, and for how long messages are kept.
 //!
 //! What takes long is a job ([`jobs`]): a row says that it is wanted, and whichever api process has time does it, again
 //! from its beginning where one broke off. Everything here may be done twice.
 
 mod delete;
 mod erase;
+mod expire;
 mod export;
 mod import;
 mod jobs;
@@ -58,7 +59,7 @@ pub(crate) fn serve(config: &ApiConfig, dependencies: &Dependencies) -> (Arc<Ser
     let rows = Arc::clone(&dependencies.rows);
     let (views, keys) = (Views::new(Arc::clone(&rows)), Keys::new(Arc::clone(&rows)));
     let data = Data { rows, views, caller: Arc::clone(&dependencies.caller), timeout: config.command_timeout };
-    let jobs = Jobs::new(data.clone());
+    let jobs = Jobs::new(data.clone(), keys.clone());
     let presence = Arc::clone(&dependencies.presence);
     let operations = DataOperations { data: data.clone(), jobs: Arc::clone(&jobs), presence, keys };
     let gate = &dependencies.gate;

@@ -6,7 +6,7 @@ use stonechat_errors::Error;
 use stonechat_model::{ClientId, ConversationId, LogId, LogKey, Position, TenantId, UserId};
 use stonechat_proto::{
     content_hash,
-    internal::v1::{CommandRecord, EraseUser, HeadRow, Imported, Origin, command_record, user_action},
+    internal::v1::{CommandRecord, EraseUser, ExpireMessages, HeadRow, Imported, Origin, command_record, user_action},
     v1::action,
 };
 
@@ -38,6 +38,8 @@ pub enum Body {
     User(user_action::Kind),
     /// To erase a user from a conversation.
     Erase(EraseUser),
+    /// To take out what was said too long ago.
+    Expire(ExpireMessages),
 }
 
 /// A record taken apart.
@@ -93,6 +95,9 @@ impl Command {
             Some(command_record::Body::EraseUser(erase)) if is_conversation => {
                 (content_hash(&erase), Some(Body::Erase(erase)))
             }
+            Some(command_record::Body::ExpireMessages(expire)) if is_conversation => {
+                (content_hash(&expire), Some(Body::Expire(expire)))
+            }
             _ => return Err(Error::invalid("command does not fit its log")),
         };
         let body = body.ok_or_else(|| Error::invalid("command wants nothing"))?;
@@ -133,6 +138,7 @@ impl Command {
                 needs.push(Need::User);
             }
             Body::Erase(erase) => needs.extend(super::erase::needs(&erase.user, &erase.targets, &erase.touched)),
+            Body::Expire(expire) => needs.extend(super::erase::needs_of_seqs(&expire.targets)),
         }
         needs
     }

@@ -116,6 +116,7 @@ pub fn needs_of_event(head: Option<&HeadRow>, event: &Event) -> Vec<Need> {
         | event::Body::ActivationChanged(_)
         | event::Body::ErasedUser(_) => vec![Need::User],
         event::Body::UserErased(it) => erase::needs(&it.user, &it.targets, &it.touched),
+        event::Body::MessagesExpired(it) => erase::needs_of_seqs(&it.targets),
         event::Body::Message(_)
         | event::Body::Created(_)
         | event::Body::MembersAdded(_)
@@ -212,12 +213,21 @@ impl Derivation<'_> {
             | event::Body::ActivationChanged(_)
             | event::Body::ErasedUser(_) => self.user(body),
             event::Body::UserErased(it) => self.user_erased(head, it),
+            event::Body::MessagesExpired(it) => {
+                self.unpinned(head, &it.unpinned);
+                head.expired_seq = head.expired_seq.max(it.until_seq);
+                erase::derive_without_words(&it.targets, self.facts, self.derived);
+            }
         }
     }
 
+    fn unpinned(&mut self, head: &mut HeadRow, seqs: &[u64]) {
+        head.pinned_count = head.pinned_count.saturating_sub(count(seqs.len()));
+        self.derived.extend(seqs.iter().map(|seq| Derived::Pin(*seq, PinRow { pinned: false })));
+    }
+
     fn user_erased(&mut self, head: &mut HeadRow, erased: &UserErased) {
-        head.pinned_count = head.pinned_count.saturating_sub(count(erased.unpinned.len()));
-        self.derived.extend(erased.unpinned.iter().map(|seq| Derived::Pin(*seq, PinRow { pinned: false })));
+        self.unpinned(head, &erased.unpinned);
         if head.owner == erased.user {
             head.owner.clear();
         }

@@ -40,6 +40,7 @@ pub(super) fn dropped(body: &event::Body, facts: &Facts) -> Vec<DroppedFile> {
         event::Body::Edited(it) => (std::slice::from_ref(&it.target), files_of(it.content.as_ref())),
         event::Body::Recalled(it) => (std::slice::from_ref(&it.target), BTreeSet::new()),
         event::Body::UserErased(it) => (&it.targets[..], BTreeSet::new()),
+        event::Body::MessagesExpired(it) => (&it.targets[..], BTreeSet::new()),
         _ => return Vec::new(),
     };
     let of = |seq: &u64| {

@@ -63,7 +63,11 @@ fn there_already(command: &Command, seq: u64, time_us: TimeUs, facts: &Facts) ->
 /// Whether an event is what a command leads to, as far as the event tells.
 fn is_same_body(event: &Event, body: &Body) -> bool {
     let Some(stands) = &event.body else { return false };
-    let Body::Conversation(action) = body else { return matches!(stands, event::Body::UserErased(_)) };
+    let action = match body {
+        Body::Conversation(action) => action,
+        Body::Expire(_) => return matches!(stands, event::Body::MessagesExpired(_)),
+        Body::Erase(_) | Body::User(_) => return matches!(stands, event::Body::UserErased(_)),
+    };
     match (stands, action) {
         (event::Body::Message(stands), action::Kind::Send(content)) => event.erased || is_same_message(stands, content),
         (event::Body::Edited(stands), action::Kind::Edit(edit)) => {

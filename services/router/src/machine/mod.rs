@@ -119,6 +119,7 @@ pub fn decide(place: Place<'_>, head: Option<&HeadRow>, command: Command, facts:
         }
         Body::User(action) => user_log::decide(action, facts, rules),
         Body::Erase(erase) => erase::decide(head, erase, facts, is_imported),
+        Body::Expire(expire) => erase::expire(head, expire, facts, is_imported),
     };
     match decision {
         Ok(body) => {

@@ -75,6 +75,7 @@ fn happened(body: &event::Body) -> String {
         event::Body::ActivationChanged(it) if it.active => "was activated".to_owned(),
         event::Body::ActivationChanged(_) => "was deactivated".to_owned(),
         event::Body::UserErased(it) => format!("erased what {} said here", it.user),
+        event::Body::MessagesExpired(it) => format!("what was said up to {} was taken out, by age", it.until_seq),
         event::Body::ErasedUser(_) => "was erased".to_owned(),
     }
 }

@@ -13,19 +13,19 @@ use crate::support::{
 
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 
-async fn tenant() -> (Server, Rest) {
+pub(crate) async fn tenant() -> (Server, Rest) {
     let server = Server::start().await;
     let rest = Rest::new(&server, &server.started.server_key);
     (server, rest)
 }
 
-fn expect((status, body): (u16, Value), wanted: u16) -> Value {
+pub(crate) fn expect((status, body): (u16, Value), wanted: u16) -> Value {
     assert_eq!(status, wanted, "{body}");
     body
 }
 
 /// Asks until the answer fits; what follows from events comes a little later than they do.
-async fn until(rest: &Rest, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(rest: &Rest, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
     within(path, async {
         loop {
             let body = expect(rest.get(path).await, 200);
@@ -38,14 +38,14 @@ async fn until(rest: &Rest, path: &str, fits: impl Fn(&Value) -> bool) -> Value 
     .await
 }
 
-async fn import(rest: &Rest, lines: &[Value]) -> (u16, Value) {
+pub(crate) async fn import(rest: &Rest, lines: &[Value]) -> (u16, Value) {
     let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let (status, _, body) = rest.raw(Method::POST, "/v1/import", &[LINES], body).await;
     (status, body)
 }
 
 /// What an export brings, as lines.
-async fn export(rest: &Rest, query: &str) -> Vec<Value> {
+pub(crate) async fn export(rest: &Rest, query: &str) -> Vec<Value> {
     let (status, _, body) = rest.raw(Method::GET, &format!("/v1/export{query}"), &[], "").await;
     assert_eq!(status, 200, "{body}");
     let text = match &body {
@@ -55,7 +55,7 @@ async fn export(rest: &Rest, query: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
-fn entry(conversation: &str, event: Value) -> Value {
+pub(crate) fn entry(conversation: &str, event: Value) -> Value {
     json!({"entry": {"conversation": conversation, "event": event}})
 }
 

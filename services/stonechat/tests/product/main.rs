@@ -18,6 +18,7 @@ mod idempotency;
 mod operator;
 mod pull;
 mod quotas;
+mod retention;
 mod rewrap;
 mod scan;
 mod secrets;

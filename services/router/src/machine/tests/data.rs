@@ -1,9 +1,11 @@
 //! Imported histories, and erasing.
 
 use stonechat_proto::{
-    internal::v1::{EraseUser, Imported},
-    v1::{Event, UserErased, event::Body as Said},
+    internal::v1::{EraseUser, ExpireMessages, Imported},
+    v1::{Event, MessagesExpired, UserErased, event::Body as Said},
 };
+
+use stonechat_model::limits;
 
 use super::*;
 
@@ -51,8 +53,13 @@ fn an_imported_event_is_the_next_one_or_there_already() {
     assert_eq!(code(&import(&mut world, "", 3, 60, remove(&["bob"]))), "event");
     assert_eq!(code(&import(&mut world, "bob", 4, 61, send("parting words"))), "event");
     assert_eq!(code(&import(&mut world, "", 5, 61, remove(&["bob"]))), "failed_precondition", "it changes nothing");
+    let without = || action::Kind::Edit(Edited { target: 2, content: None });
+    assert_eq!(code(&import(&mut world, "bob", 5, 61, without())), "event", "it is taken back later");
+    assert_eq!(code(&import(&mut world, "bob", 6, 61, action::Kind::Recall(Recalled { target: 2 }))), "event");
+    assert_eq!(import(&mut world, "bob", 5, 61, without()), Verdict::Done { seq: 5, time_us: 61 });
     assert_eq!(world.act("alice", send("life goes on")), "event");
-    assert!(!event(&world, 5).imported);
+    assert!(!event(&world, 7).imported);
+    assert_eq!(world.act("alice", action::Kind::Edit(Edited { target: 7, content: None })), "invalid_argument");
 }
 
 #[test]
@@ -90,6 +97,57 @@ fn what_a_user_said_is_erased_and_keeps_its_place() {
     assert_eq!(code(&erase(&mut world, "bob", &[99], &[])), "invalid_argument");
     assert_eq!(world.act("bob", send("again")), "not_found");
     assert_eq!(world.act("alice", react(2, "👍")), "failed_precondition");
+}
+
+fn expire(world: &mut World, until_seq: u64, targets: &[u64]) -> Verdict {
+    let body = command_record::Body::ExpireMessages(ExpireMessages { until_seq, targets: targets.to_vec() });
+    let command = world.parse("", "", body);
+    world.submit(command)
+}
+
+#[test]
+fn what_expires_says_nothing_and_keeps_its_place() {
+    let mut world = World::group(&["bob"]);
+    world.act("bob", send("long ago"));
+    world.act("alice", react(2, "👍"));
+    world.act("alice", action::Kind::Pin(Pinned { target: 2 }));
+    let later = Message { text: "changed".into(), ..Message::default() };
+    world.act("bob", action::Kind::Edit(Edited { target: 2, content: Some(later) }));
+    let sent_us = event(&world, 2).time_us;
+    assert_eq!(world.head().pinned_count, 1);
+
+    let Verdict::Event(expired) = expire(&mut world, 4, &[2, 3]) else { panic!("refused") };
+    let wanted = MessagesExpired { until_seq: 4, targets: vec![2, 3], unpinned: vec![2] };
+    assert_eq!(expired.body, Some(Said::MessagesExpired(wanted)));
+    let gone = event(&world, 2);
+    assert_eq!((gone.time_us, gone.sender.as_str(), gone.erased), (sent_us, "", true));
+    assert_eq!(gone.body, Some(Said::Message(Message::default())));
+    let overlay = &world.facts.overlay(2).unwrap().row;
+    assert!(overlay.erased && overlay.recalled && overlay.content.is_none() && overlay.reactions.is_empty());
+    assert_eq!((world.head().pinned_count, world.head().expired_seq, world.head().member_count), (0, 4, 2));
+    assert_eq!(world.role("bob"), Role::Member, "who says nothing any more is a member all the same");
+    assert_eq!(world.act("bob", react(2, "👍")), "failed_precondition");
+
+    assert_eq!(code(&expire(&mut world, 4, &[2, 3])), "done", "once is enough");
+    assert_eq!(code(&expire(&mut world, 99, &[2])), "invalid_argument");
+    assert_eq!(code(&expire(&mut world, 4, &[5])), "invalid_argument");
+    assert_eq!(code(&expire(&mut world, 4, &[0])), "invalid_argument");
+    let many: Vec<u64> = (1..=limits::ERASE_EVENTS as u64 + 1).collect();
+    assert_eq!(code(&expire(&mut world, 4, &many)), "limit_exceeded");
+}
+
+#[test]
+fn an_expiring_event_that_is_applied_again_leads_to_the_same() {
+    let mut world = World::group(&["bob"]);
+    world.act("bob", send("long ago"));
+    world.act("alice", action::Kind::Pin(Pinned { target: 2 }));
+    let head = world.head.clone();
+    let Verdict::Event(expired) = expire(&mut world, 2, &[2]) else { panic!("refused") };
+    let (after, position) = (world.head.clone(), Position::from_u64(world.position));
+    let (again, derived) = apply(head.as_ref(), &expired, position, &world.facts);
+    assert_eq!(Some(again), after);
+    let written = |row: &Derived| matches!(row, Derived::Erased(_) | Derived::Overlay(_));
+    assert!(!derived.iter().any(written), "{derived:?}");
 }
 
 #[test]
