@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use futures::stream;
+use hyper_rustls::HttpsConnectorBuilder;
 use serde_json::json;
 use stonechat_client::ClientError;
 use stonechat_proto::v1::{
@@ -21,7 +22,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{CliError, output};
+use super::{
+    CliError, output,
+    platform::{
+        connection::chain,
+        context::{self, Choice},
+    },
+};
 
 /// Items of one call; after each the progress is kept.
 const ITEMS_PER_CALL: usize = 20_000;
@@ -33,12 +40,21 @@ const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Which server, for which tenant.
 #[derive(Debug, Clone, Args)]
 struct TenantArgs {
-    /// The server's URL.
-    #[arg(long, env = "STONECHAT_URL", default_value = "http://127.0.0.1:4000")]
-    url: String,
-    /// A server key of the tenant.
+    /// The context that says server and key.
+    #[arg(long, env = "STONECHAT_CONTEXT")]
+    context: Option<String>,
+    /// The server's URL, instead of the context's.
+    #[arg(long, env = "STONECHAT_URL")]
+    url: Option<String>,
+    /// A server key of the tenant, instead of the context's; - reads it from standard input.
     #[arg(long, env = "STONECHAT_KEY", hide_env_values = true)]
-    key: String,
+    key: Option<String>,
+}
+
+/// A tenant's data on a server.
+struct Tenant {
+    client: TransferServiceClient<Channel>,
+    bearer: MetadataValue<Ascii>,
 }
 
 /// What to bring in.
@@ -69,25 +85,40 @@ pub struct ExportArgs {
     output: Option<PathBuf>,
 }
 
-type Client = TransferServiceClient<Channel>;
-
 impl TenantArgs {
-    async fn connect(&self) -> Result<Client, CliError> {
-        if self.url.starts_with("https://") {
-            return Err(CliError::Usage("import and export take an http:// URL of the api".to_owned()));
+    async fn connect(self) -> Result<Tenant, CliError> {
+        let key = self.key.as_deref().map(context::key_text).transpose()?;
+        let context = context::choose(Choice { context: self.context, url: self.url, key })?;
+        let bearer = format!("Bearer {}", context.key).parse();
+        let bearer = bearer.map_err(|_| CliError::Usage("the key is none".to_owned()))?;
+        let url = |why: String| ClientError::Url(format!("{}: {why}", context.url));
+        let endpoint = Endpoint::from_shared(context.url.clone()).map_err(|e| url(e.to_string()))?;
+        if !matches!(endpoint.uri().scheme_str(), Some("http" | "https")) {
+            return Err(url("it does not begin with http:// or https://".to_owned()).into());
         }
-        let wrong = |_| CliError::Usage(format!("{} is no URL", self.url));
-        let channel = Endpoint::from_shared(self.url.clone()).map_err(wrong)?.connect().await;
-        let channel = channel.map_err(|error| ClientError::Unreachable(error.to_string()))?;
-        Ok(TransferServiceClient::new(channel))
+        let connector = HttpsConnectorBuilder::new().with_native_roots();
+        let connector = connector.map_err(|e| CliError::Failed(format!("read certificates: {e}")))?;
+        let channel = endpoint.connect_with_connector(connector.https_or_http().enable_http2().build()).await;
+        let channel = channel.map_err(|error| ClientError::Unreachable(chain(&error)))?;
+        Ok(Tenant { client: TransferServiceClient::new(channel), bearer })
+    }
+}
+
+impl Tenant {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.bearer.clone());
+        request
     }
 
-    fn request<T>(&self, message: T) -> Result<Request<T>, CliError> {
-        let bearer = format!("Bearer {}", self.key).parse::<MetadataValue<Ascii>>();
-        let mut request = Request::new(message);
-        let bearer = bearer.map_err(|_| CliError::Usage("the key is none".to_owned()))?;
-        request.metadata_mut().insert("authorization", bearer);
-        Ok(request)
+    async fn send(&mut self, items: Vec<DataItem>) -> Result<ImportDataResponse, CliError> {
+        let mut messages = Vec::with_capacity(items.len() / ITEMS_PER_MESSAGE + 1);
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            messages.push(ImportDataRequest { items: items.by_ref().take(ITEMS_PER_MESSAGE).collect() });
+        }
+        let request = self.request(stream::iter(messages));
+        Ok(self.client.import_data(request).await.map_err(|status| refused(&status))?.into_inner())
     }
 }
 
@@ -181,7 +212,7 @@ impl Progress {
 
 /// Brings a file in.
 pub async fn import(args: ImportArgs) -> Result<(), CliError> {
-    let mut client = args.tenant.connect().await?;
+    let mut tenant = args.tenant.connect().await?;
     let mut items = Items::open(&args.file).await?;
     let progress = Progress::of(&args.file);
     let from = if args.resume { progress.read() } else { 0 };
@@ -197,7 +228,7 @@ pub async fn import(args: ImportArgs) -> Result<(), CliError> {
         if some.is_empty() {
             break;
         }
-        let answer = send(&args.tenant, &mut client, some).await?;
+        let answer = tenant.send(some).await?;
         done.items += answer.items;
         done.entries += answer.entries;
         done.users += answer.users;
@@ -221,21 +252,11 @@ pub async fn import(args: ImportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn send(tenant: &TenantArgs, client: &mut Client, items: Vec<DataItem>) -> Result<ImportDataResponse, CliError> {
-    let mut messages = Vec::with_capacity(items.len() / ITEMS_PER_MESSAGE + 1);
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        messages.push(ImportDataRequest { items: items.by_ref().take(ITEMS_PER_MESSAGE).collect() });
-    }
-    let request = tenant.request(stream::iter(messages))?;
-    Ok(client.import_data(request).await.map_err(|status| refused(&status))?.into_inner())
-}
-
 /// Takes a tenant's or a user's data out.
 pub async fn export(args: ExportArgs) -> Result<(), CliError> {
-    let mut client = args.tenant.connect().await?;
-    let request = args.tenant.request(ExportDataRequest { user: args.user.clone() })?;
-    let mut items = client.export_data(request).await.map_err(|status| refused(&status))?.into_inner();
+    let mut tenant = args.tenant.connect().await?;
+    let request = tenant.request(ExportDataRequest { user: args.user });
+    let mut items = tenant.client.export_data(request).await.map_err(|status| refused(&status))?.into_inner();
     let path = args.output.clone().unwrap_or_else(|| PathBuf::from("standard output"));
     let to: Box<dyn tokio::io::AsyncWrite + Send + Unpin> = match &args.output {
         Some(path) => Box::new(tokio::fs::File::create(path).await.map_err(|error| failed("make", path, &error))?),

@@ -2,12 +2,21 @@
 
 use std::{
     os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::Arc,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{
+    io::{AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{self, ServerConfig, pki_types::PrivateKeyDer},
+};
 
 use crate::support::{
     server::{OPERATOR_KEY, Server, binary},
@@ -17,11 +26,13 @@ use crate::support::{
 /// Somebody at a terminal, with a home of their own.
 struct Person {
     home: TempDir,
+    /// A file with certificates that are trusted instead of the machine's.
+    authority: Option<PathBuf>,
 }
 
 impl Person {
     fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a temporary folder") }
+        Self { home: tempfile::tempdir().expect("a temporary folder"), authority: None }
     }
 
     async fn run_with(&self, input: &str, arguments: &[&str]) -> Output {
@@ -30,6 +41,7 @@ impl Person {
         for variable in ["STONECHAT_URL", "STONECHAT_KEY", "STONECHAT_CONTEXT"] {
             command.env_remove(variable);
         }
+        command.envs(self.authority.iter().map(|file| ("SSL_CERT_FILE", file)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("run the binary");
         let mut stdin = child.stdin.take().expect("piped");
@@ -120,4 +132,59 @@ async fn a_shell_is_told_every_command() {
     for command in ["tenant", "conversation", "context", "run"] {
         assert!(script.contains(command), "no {command}");
     }
+}
+
+/// Ends TLS before a server, as a proxy does; gives its URL and the file with its certificate.
+async fn behind_tls(server: &Server, folder: &Path) -> (String, PathBuf) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let file = folder.join("authority.pem");
+    std::fs::write(&file, made.cert.pem()).expect("written");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
+    let mut config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("an identity");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let (acceptor, to) = (TlsAcceptor::from(Arc::new(config)), server.address);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((from, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut from) = acceptor.accept(from).await else { return };
+                let mut to = TcpStream::connect(to).await.expect("the server");
+                // Either side may end it in its own way.
+                let _ = copy_bidirectional(&mut from, &mut to).await;
+            });
+        }
+    });
+    (format!("https://localhost:{port}"), file)
+}
+
+#[tokio::test]
+async fn a_history_goes_in_and_out_by_a_context_over_tls() {
+    let server = Server::start().await;
+    let mut person = Person::new();
+    let (url, authority) = behind_tls(&server, person.home.path()).await;
+    let set = ["context", "set", "secure", "--url", &url, "--key", &server.started.server_key];
+    person.run(&set).await;
+    let path = |name: &str| person.home.path().join(name).to_string_lossy().into_owned();
+    let (history, out) = (path("history.ndjson"), path("out.ndjson"));
+    let created = r#"{"entry":{"conversation":"old","event":{"type":"created","time":"2020-01-01T00:00:00Z","kind":"group","members":[{"user":"ann","role":"owner"}]}}}"#;
+    let said = r#"{"entry":{"conversation":"old","event":{"type":"message","sender":"ann","time":"2020-01-01T00:00:01Z","text":"by tls"}}}"#;
+    std::fs::write(&history, format!("{created}\n{said}\n")).expect("written");
+    let (code, said) = person.refused(&["import", &history]).await;
+    assert_eq!(code, 3, "a certificate that nobody knows is none: {said}");
+
+    person.authority = Some(authority);
+    assert!(person.run(&["import", &history]).await.contains("2 entries"));
+    person.run(&["export", "-o", &out]).await;
+    assert!(std::fs::read_to_string(&out).expect("an export").contains("by tls"));
+    person.run(&["user", "list"]).await;
+    let (code, said) = person.refused(&["export", "--context", "elsewhere"]).await;
+    assert_eq!(code, 2, "{said}");
+    let (code, said) = person.refused(&["export", "--url", "ftp://localhost"]).await;
+    assert_eq!(code, 2, "{said}");
+    let (code, said) = person.refused(&["export", "--url", &server.started.url]).await;
+    assert_eq!(code, 4, "a context's key is for its own server: {said}");
 }

@@ -49,7 +49,7 @@ fn unreachable(why: impl std::fmt::Display) -> CliError {
 }
 
 /// The causes of an error in one line: the outermost alone says little.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
