@@ -1,11 +1,15 @@
 //! One WebSocket connection.
 
+use std::sync::{Arc, OnceLock};
+
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
+use hyper_rustls::ConfigBuilderExt as _;
 use prost::Message as _;
+use rustls::{ClientConfig, crypto::aws_lc_rs};
 use stonechat_proto::v1::{ClientFrame, ServerFrame};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
     tungstenite::{Error as WsError, Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
@@ -49,6 +53,19 @@ pub(crate) fn socket_url(url: &str) -> Result<String, ClientError> {
     Ok(if base.ends_with("/v1/ws") { base } else { format!("{base}/v1/ws") })
 }
 
+/// TLS by the certificates that this machine trusts, which are read once.
+fn tls() -> Result<Connector, ClientError> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Connector::Rustls(Arc::clone(config)));
+    }
+    let unusable = |error: &dyn std::fmt::Display| ClientError::Unreachable(format!("TLS cannot be used: {error}"));
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|e| unusable(&e))?;
+    let config = builder.with_native_roots().map_err(|e| unusable(&e))?.with_no_client_auth();
+    Ok(Connector::Rustls(Arc::clone(CONFIG.get_or_init(|| Arc::new(config)))))
+}
+
 /// Connects.
 pub(crate) async fn connect(url: &str, encoding: Encoding) -> Result<(Writer, Reader), ClientError> {
     let mut request = url.into_client_request().map_err(|e| ClientError::Url(e.to_string()))?;
@@ -60,7 +77,9 @@ pub(crate) async fn connect(url: &str, encoding: Encoding) -> Result<(Writer, Re
         .max_message_size(Some(MESSAGE_BYTES))
         .max_frame_size(Some(MESSAGE_BYTES));
     let unreachable = |e: WsError| ClientError::Unreachable(e.to_string());
-    let (stream, _) = connect_async_with_config(request, Some(config), true).await.map_err(unreachable)?;
+    let connector = if request.uri().scheme_str() == Some("wss") { tls()? } else { Connector::Plain };
+    let connected = connect_async_tls_with_config(request, Some(config), true, Some(connector)).await;
+    let (stream, _) = connected.map_err(unreachable)?;
     let (sink, stream) = stream.split();
     Ok((Writer { sink, encoding }, Reader { stream, encoding }))
 }

@@ -162,6 +162,21 @@ async fn behind_tls(server: &Server, folder: &Path) -> (String, PathBuf) {
 }
 
 #[tokio::test]
+async fn a_message_is_sent_over_tls() {
+    let server = Server::start().await;
+    let mut person = Person::new();
+    let (url, authority) = behind_tls(&server, person.home.path()).await;
+    let token = server.token("alice").to_owned();
+    let send = ["send", "--url", &url, "--token", &token, "--to", "bob", "--json", "hi"];
+    let (code, said) = person.refused(&send).await;
+    assert_eq!(code, 3, "{said}");
+    person.authority = Some(authority);
+    assert!(person.run(&send).await.contains("\"seq\""));
+    let shown = person.run(&["history", "--url", &url, "--token", &token, "--to", "bob"]).await;
+    assert!(shown.contains("hi"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_history_goes_in_and_out_by_a_context_over_tls() {
     let server = Server::start().await;
     let mut person = Person::new();
