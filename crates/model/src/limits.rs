@@ -111,6 +111,7 @@ limits! {
     MEMBERS_PER_COMMAND: usize = 100, "users", "Users that one command creates with, adds or removes.";
     BULK_MEMBERS: usize = 100_000, "users", "Users that one request adds to a channel; they are added in commands of MEMBERS_PER_COMMAND.";
     BULK_USERS: usize = 1_000, "users", "Users that one request creates.";
+    DEVICE_CUTOFFS: usize = 256, "devices", "Devices of a user whose tokens were revoked, or whose sessions were closed, one by one: with more, what is as old as the oldest of these is void on every device.";
     ERASE_EVENTS: usize = 500, "events", "Events that one command erases; a user is erased from a conversation by as many commands as it takes.";
     IMPORT_LINE_BYTES: usize = 131_072, "bytes", "A line of an import; a longer one is too large.";
     IMPORT_CONVERSATIONS: usize = 200_000, "conversations", "Conversations of one import whose lines do not say their seqs.";

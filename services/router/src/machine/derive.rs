@@ -1,6 +1,6 @@
 //! What follows from an event: the next head and the derived rows.
 
-use stonechat_model::{ConversationId, FileId, LogKey, Position, UserId};
+use stonechat_model::{ConversationId, FileId, LogKey, Position, UserId, limits};
 use stonechat_proto::{
     internal::v1::{
         ConversationRow, DeviceRevocation, FileRefRow, HeadRow, HiddenRow, MarkRow, MemberRow, MembershipRow, PinRow,
@@ -411,14 +411,22 @@ impl Derivation<'_> {
 
 /// What a device had before a time, or every device where none is named, is good no more.
 fn cut_off(all_before_us: &mut i64, devices: &mut Vec<DeviceRevocation>, before_us: i64, device: &str) {
-    if device.is_empty() {
+    let mut all = |before_us: i64, devices: &mut Vec<DeviceRevocation>| {
         *all_before_us = before_us.max(*all_before_us);
         devices.retain(|device| device.before_us > *all_before_us);
-        return;
+    };
+    if device.is_empty() {
+        return all(before_us, devices);
     }
     match devices.iter_mut().find(|known| known.device == device) {
         Some(known) => known.before_us = known.before_us.max(before_us),
         None => devices.push(DeviceRevocation { device: device.to_owned(), before_us }),
+    }
+    // Nothing that was void is good again.
+    if devices.len() > limits::DEVICE_CUTOFFS
+        && let Some(oldest_us) = devices.iter().map(|device| device.before_us).min()
+    {
+        all(oldest_us, devices);
     }
 }
 

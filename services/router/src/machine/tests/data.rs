@@ -176,6 +176,23 @@ fn an_erased_owner_leaves_a_conversation_that_the_tenant_can_give_away() {
 }
 
 #[test]
+fn what_was_void_stays_so_however_many_devices_there_were() {
+    let mut world = World::new(LogId::User(UserId::parse("bob").unwrap()));
+    let many = limits::DEVICE_CUTOFFS as i64 + 50;
+    for number in 1..=many {
+        let revoke = v1::TokensRevoked { before_us: number * 10, device: format!("d{number}") };
+        assert_eq!(code(&world.user(user_action::Kind::RevokeTokens(revoke))), "event");
+    }
+    let row = &world.facts.user().unwrap().row;
+    assert!(row.revoked_devices.len() <= limits::DEVICE_CUTOFFS);
+    for number in 1..=many {
+        let own = row.revoked_devices.iter().find(|it| it.device == format!("d{number}"));
+        assert!(own.map_or(row.revoked_before_us, |it| it.before_us) >= number * 10, "device {number}");
+    }
+    assert!(row.revoked_before_us <= 50 * 10, "no more than must be");
+}
+
+#[test]
 fn nothing_is_written_for_an_erased_user_any_more() {
     let mut world = World::new(LogId::User(UserId::parse("bob").unwrap()));
     let profile = |name: &str| {
