@@ -5,6 +5,7 @@ mod address;
 mod attach;
 mod check;
 mod imported;
+mod line;
 mod text;
 
 use stonechat_errors::Error;
@@ -17,6 +18,7 @@ use stonechat_views::Views;
 
 pub use check::action as check_action;
 pub use imported::imported_event;
+pub use line::{ImportedSide, imported_item, imported_user};
 pub use text::{check_body, check_depth, check_plain};
 
 /// A caller's wish.

@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod few_rows;
 mod frames;
+mod imports;
 mod media;
 mod mutate;
 mod scans;
@@ -42,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "webhook", run: webhooks::texts, seeds: webhooks::seeds },
     Target { name: "sealed_blob", run: sealed::blob, seeds: sealed::seeds },
     Target { name: "scan_answer", run: scans::answer, seeds: scans::seeds },
+    Target { name: "import_line", run: imports::line, seeds: imports::seeds },
 ];
 
 /// Runs the target of a name; panics when there is none.

@@ -5,15 +5,12 @@
 
 use std::collections::HashMap;
 
-use stonechat_commands::{check_depth, check_plain, imported_event, user_record};
+use stonechat_commands::{ImportedSide, imported_event, imported_item, imported_user};
 use stonechat_errors::{Code, Error};
-use stonechat_model::{ConversationId, TenantId, UserId, limits, now_us};
+use stonechat_model::{ConversationId, TenantId, limits, now_us};
 use stonechat_proto::{
-    internal::v1::{CommandRecord, HeadRow, Imported, user_action},
-    v1::{
-        DataEntry, DataItem, DataMembership, Event, ImportDataResponse, Marked, MembershipChanged, ProfileChanged,
-        User, data_item::Item, event,
-    },
+    internal::v1::{CommandRecord, HeadRow},
+    v1::{DataEntry, DataItem, DataMembership, Event, ImportDataResponse, User, data_item::Item, event},
 };
 use stonechat_rows::tables;
 
@@ -30,7 +27,7 @@ pub(crate) struct Import {
     seqs: HashMap<String, u64>,
     commands: Vec<(u64, CommandRecord)>,
     command_bytes: usize,
-    memberships: Vec<(u64, DataMembership)>,
+    memberships: Vec<(u64, ImportedSide)>,
     done: ImportDataResponse,
     /// The number of the present item, from 1.
     item: u64,
@@ -62,11 +59,7 @@ impl Import {
             self.item += 1;
             return Ok(());
         }
-        let parse = || {
-            check_depth("line", line, limits::JSON_DEPTH)?;
-            serde_json::from_slice::<DataItem>(line).map_err(|e| Error::invalid(format!("line is no item: {e}")))
-        };
-        let item = parse().map_err(|error| at(self.item + 1, error))?;
+        let item = imported_item(line).map_err(|error| at(self.item + 1, error))?;
         self.take(item).await
     }
 
@@ -103,13 +96,8 @@ impl Import {
     }
 
     fn take_user(&mut self, user: User) -> Result<(), Error> {
-        let id = UserId::parse(&user.id).map_err(|e| Error::invalid(format!("user: {e}")))?;
-        check_plain("name", &user.name, limits::NAME_BYTES)?;
-        check_plain("avatar", &user.avatar, limits::AVATAR_BYTES)?;
-        let imported = imported_at(user.created_us)?;
-        let change = ProfileChanged { name: Some(user.name), avatar: Some(user.avatar) };
-        let record = user_record(&self.tenant, &id, user_action::Kind::UpdateProfile(change));
-        self.push(CommandRecord { imported: Some(imported), ..record });
+        let command = imported_user(&self.tenant, user, now_us())?;
+        self.push(command);
         self.done.users += 1;
         Ok(())
     }
@@ -148,11 +136,7 @@ impl Import {
     }
 
     fn take_membership(&mut self, membership: DataMembership) -> Result<(), Error> {
-        UserId::parse(&membership.user).map_err(|e| Error::invalid(format!("user: {e}")))?;
-        ConversationId::parse(&membership.conversation).map_err(|e| Error::invalid(format!("conversation: {e}")))?;
-        let draft = membership.preferences.as_ref().map_or("", |preferences| &preferences.draft);
-        stonechat_commands::check_body("draft", draft, limits::DRAFT_BYTES)?;
-        self.memberships.push((self.item, membership));
+        self.memberships.push((self.item, ImportedSide::parse(membership)?));
         self.done.memberships += 1;
         Ok(())
     }
@@ -178,64 +162,26 @@ impl Import {
 
     async fn membership_commands(
         &self,
-        memberships: Vec<(u64, DataMembership)>,
+        memberships: Vec<(u64, ImportedSide)>,
     ) -> Result<(Vec<u64>, Vec<CommandRecord>), Error> {
-        let parsed = memberships.iter().filter_map(|(_, membership)| {
-            let user = UserId::parse(&membership.user).ok()?;
-            Some((user, ConversationId::parse(&membership.conversation).ok()?))
-        });
-        let parsed: Vec<(UserId, ConversationId)> = parsed.collect();
-        let heads = parsed.iter().map(|(_, id)| tables::head(&conversation_log(&self.tenant, id)));
-        let members = parsed.iter().map(|(user, id)| tables::member(&self.tenant, id, user));
+        let sides = || memberships.iter().map(|(_, side)| side);
+        let heads = sides().map(|side| tables::head(&conversation_log(&self.tenant, &side.conversation)));
+        let members = sides().map(|side| tables::member(&self.tenant, &side.conversation, &side.user));
         let keys: Vec<_> = heads.chain(members).collect();
         let mut found = self.data.rows.get(&keys).await.map_err(unavailable)?;
-        let members = found.split_off(parsed.len());
+        let members = found.split_off(memberships.len());
         let (mut items, mut commands) = (Vec::new(), Vec::new());
-        let rows = found.into_iter().zip(members).zip(parsed).zip(memberships);
-        for (((head, member), (user, id)), (item, membership)) in rows {
+        for ((head, member), (item, side)) in found.into_iter().zip(members).zip(memberships) {
             let (Some(head), Some(_)) = (head, member) else {
                 return Err(at(item, Error::not_found("member")));
             };
-            let last_seq = decode::<HeadRow>(&head)?.last_seq;
-            if membership.read_seq.max(membership.delivered_seq) > last_seq {
+            if side.newest_mark() > decode::<HeadRow>(&head)?.last_seq {
                 return Err(at(item, Error::invalid("mark is beyond the conversation's newest event")));
             }
-            for kind in kinds(&id, membership) {
-                let imported = Some(Imported { time_us: now_us(), ..Imported::default() });
-                commands.push(CommandRecord { imported, ..user_record(&self.tenant, &user, kind) });
-                items.push(item);
-            }
+            let records = side.into_records(&self.tenant, now_us());
+            items.extend(records.iter().map(|_| item));
+            commands.extend(records);
         }
         Ok((items, commands))
-    }
-}
-
-/// The commands that a user's side of a conversation takes.
-fn kinds(id: &ConversationId, membership: DataMembership) -> Vec<user_action::Kind> {
-    let DataMembership { read_seq, delivered_seq, preferences, .. } = membership;
-    let conversation = id.to_string();
-    let mut kinds = Vec::new();
-    if read_seq.max(delivered_seq) > 0 {
-        let conversation = conversation.clone();
-        kinds.push(user_action::Kind::Mark(Marked { conversation, read_seq, delivered_seq }));
-    }
-    if let Some(preferences) = preferences {
-        kinds.push(user_action::Kind::UpdateMembership(MembershipChanged {
-            conversation,
-            muted: Some(preferences.muted),
-            pinned: Some(preferences.pinned),
-            hidden: Some(preferences.hidden),
-            draft: Some(preferences.draft),
-        }));
-    }
-    kinds
-}
-
-/// Where a user's profile stands in time; now, where it does not say.
-fn imported_at(time_us: i64) -> Result<Imported, Error> {
-    match time_us {
-        0 => Ok(Imported { time_us: now_us(), ..Imported::default() }),
-        1.. => Ok(Imported { time_us, ..Imported::default() }),
-        _ => Err(Error::invalid("created is before 1970")),
     }
 }
