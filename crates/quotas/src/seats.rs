@@ -3,16 +3,20 @@
 //! A user's seat is counted first and taken then. Whoever fails between the two leaves the count too high by one, never
 //! too low; [`Seats::release`] of the one who came second brings it down again.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use futures::future::try_join_all;
 use prost::Message as _;
 use stonechat_errors::{Code, Error};
-use stonechat_model::{TenantId, UserId};
+use stonechat_model::{TenantId, UserId, limits};
 use stonechat_proto::internal::v1::{CounterRow, SeatRow};
 use stonechat_rows::{Key, Put, Row, Rows, RowsError, tables};
 
 /// Attempts at a number that others change as well.
 const ATTEMPTS: usize = 100;
+/// Seats that are written at once.
+const SEATS_AT_ONCE: usize = 32;
+const TAKEN: SeatRow = SeatRow { taken: true };
 
 /// The seats of tenants' users, by compare-and-set.
 #[derive(Clone)]
@@ -38,25 +42,44 @@ impl Seats {
 
     /// Makes sure that a user has a seat. `quota` bounds how many the tenant has; a user who has one keeps it.
     pub async fn take(&self, tenant: &TenantId, user: &UserId, quota: u64) -> Result<(), Error> {
-        let seat = tables::user_seat(tenant, user);
-        let found = self.read(seat.clone()).await?;
-        let (is_taken, version) = match &found {
-            Some(row) => (SeatRow::decode(row.value.clone()).map_err(corrupt)?.taken, Some(row.version)),
-            None => (false, None),
-        };
-        if is_taken {
+        self.take_all(tenant, std::slice::from_ref(user), quota).await
+    }
+
+    /// Makes sure that each of some users has a seat: none of those who have none gets one where the quota does not hold
+    /// all of them.
+    pub async fn take_all(&self, tenant: &TenantId, users: &[UserId], quota: u64) -> Result<(), Error> {
+        // A user who is named twice has one seat.
+        let users: BTreeSet<&UserId> = users.iter().collect();
+        let seats: Vec<Key> = users.into_iter().map(|user| tables::user_seat(tenant, user)).collect();
+        let mut free = Vec::new();
+        for seats in seats.chunks(limits::GET_KEYS) {
+            let found = self.rows.get(seats).await.map_err(unavailable)?;
+            for (seat, row) in seats.iter().zip(found) {
+                let is_taken =
+                    row.as_ref().map(|row| SeatRow::decode(row.value.clone()).map_err(corrupt)).transpose()?;
+                if !is_taken.is_some_and(|seat| seat.taken) {
+                    free.push((seat.clone(), row.map(|row| row.version)));
+                }
+            }
+        }
+        if free.is_empty() {
             return Ok(());
         }
-        self.count(tenant, |count| match count < quota {
-            true => Ok(count + 1),
+        let more = free.len() as u64;
+        self.count(tenant, |count| match count.saturating_add(more) <= quota {
+            true => Ok(count + more),
             false => Err(Error::new(Code::LimitExceeded, format!("the tenant's quota of {quota} users is reached"))),
         })
         .await?;
-        if self.set(seat, SeatRow { taken: true }.encode_to_vec(), version).await? {
-            return Ok(());
+        let mut lost = 0;
+        for free in free.chunks(SEATS_AT_ONCE) {
+            let taken = free.iter().map(|(seat, version)| self.set(seat.clone(), TAKEN.encode_to_vec(), *version));
+            for is_ours in try_join_all(taken).await? {
+                lost += u64::from(!is_ours);
+            }
         }
-        // Somebody else took the same seat meanwhile, and counted it.
-        self.count(tenant, |count| Ok(count.saturating_sub(1))).await
+        // Somebody else took these seats meanwhile, and counted them.
+        if lost == 0 { Ok(()) } else { self.count(tenant, |count| Ok(count.saturating_sub(lost))).await }
     }
 
     /// Gives a deleted user's seat back.

@@ -3,15 +3,16 @@
 //! Items become commands that say their seq and time, so that an import may be sent again from its beginning. They go
 //! through the command log like all others: each conversation keeps one order and one owner.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use stonechat_commands::{ImportedSide, imported_event, imported_item, imported_user};
 use stonechat_errors::{Code, Error};
-use stonechat_model::{ConversationId, TenantId, limits, now_us};
+use stonechat_model::{ConversationId, TenantId, UserId, limits, now_us};
 use stonechat_proto::{
     internal::v1::{CommandRecord, HeadRow},
     v1::{DataEntry, DataItem, DataMembership, Event, ImportDataResponse, User, data_item::Item, event},
 };
+use stonechat_quotas::Seats;
 use stonechat_rows::tables;
 
 use super::{Data, conversation_log, decode, unavailable};
@@ -23,6 +24,10 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(crate) struct Import {
     data: Data,
     tenant: TenantId,
+    /// How many users the tenant may have.
+    user_quota: u64,
+    /// The users among the commands, with their places there.
+    users: Vec<(usize, UserId)>,
     /// Of conversations whose items do not say their seqs, the newest one.
     seqs: HashMap<String, u64>,
     commands: Vec<(u64, CommandRecord)>,
@@ -40,10 +45,12 @@ fn at(item: u64, error: Error) -> Error {
 
 impl Import {
     /// An import of a tenant.
-    pub fn new(data: Data, tenant: TenantId) -> Self {
+    pub fn new(data: Data, tenant: TenantId, user_quota: u64) -> Self {
         Self {
             data,
             tenant,
+            user_quota,
+            users: Vec::new(),
             seqs: HashMap::new(),
             commands: Vec::new(),
             command_bytes: 0,
@@ -96,7 +103,9 @@ impl Import {
     }
 
     fn take_user(&mut self, user: User) -> Result<(), Error> {
+        let id = UserId::parse(&user.id).map_err(|e| Error::invalid(format!("user: {e}")))?;
         let command = imported_user(&self.tenant, user, now_us())?;
+        self.users.push((self.commands.len(), id));
         self.push(command);
         self.done.users += 1;
         Ok(())
@@ -142,8 +151,14 @@ impl Import {
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let (items, commands): (Vec<u64>, Vec<CommandRecord>) = std::mem::take(&mut self.commands).into_iter().unzip();
+        let (items, mut commands): (Vec<u64>, Vec<CommandRecord>) =
+            std::mem::take(&mut self.commands).into_iter().unzip();
         self.command_bytes = 0;
+        if let Err((place, error)) = self.seat_users().await {
+            commands.truncate(place);
+            self.submit(&items, commands).await?;
+            return Err(at(items.get(place).copied().unwrap_or(self.item), error));
+        }
         self.submit(&items, commands).await?;
         // Marks lie within their conversations, which are complete so far.
         let memberships = std::mem::take(&mut self.memberships);
@@ -151,6 +166,22 @@ impl Import {
         self.submit(&items, commands).await?;
         self.done.items = self.item;
         Ok(())
+    }
+
+    /// Makes sure that the users among the commands have seats, or gives the place of the first who gets none.
+    async fn seat_users(&mut self) -> Result<(), (usize, Error)> {
+        let (places, users): (Vec<usize>, Vec<UserId>) = std::mem::take(&mut self.users).into_iter().unzip();
+        let seats = Seats::new(Arc::clone(&self.data.rows));
+        match seats.take_all(&self.tenant, &users, self.user_quota).await {
+            // Some of them may have room still.
+            Err(error) if error.code == Code::LimitExceeded => {
+                for (place, user) in places.into_iter().zip(&users) {
+                    seats.take(&self.tenant, user, self.user_quota).await.map_err(|error| (place, error))?;
+                }
+                Ok(())
+            }
+            taken => taken.map_err(|error| (places.first().copied().unwrap_or(0), error)),
+        }
     }
 
     async fn submit(&self, items: &[u64], commands: Vec<CommandRecord>) -> Result<(), Error> {

@@ -70,18 +70,22 @@ impl Transfer {
         Self { data, gate }
     }
 
-    async fn admit<T>(&self, method: &str, request: &Request<T>) -> Result<TenantId, Error> {
+    async fn admit<T>(&self, method: &str, request: &Request<T>) -> Result<Caller, Error> {
         let text = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
         let operation = stonechat_operations::find(operations::transfer(), "TransferService", method);
         let operation = operation.ok_or_else(Error::internal)?;
         let caller = self.gate.identify(text("authorization"), text("stonechat-device")).await?;
         self.gate.admit(operation, &caller).1?;
-        caller.tenant().cloned()
+        Ok(caller)
     }
 
-    async fn import_lines(&self, tenant: TenantId, body: Body) -> Result<ImportDataResponse, Error> {
+    fn import(&self, caller: &Caller) -> Result<Import, Error> {
+        Ok(Import::new(self.data.clone(), caller.tenant()?.clone(), caller.quotas().users))
+    }
+
+    async fn import_lines(&self, caller: &Caller, body: Body) -> Result<ImportDataResponse, Error> {
         let mut lines = Lines::new(body.into_data_stream());
-        let mut import = Import::new(self.data.clone(), tenant);
+        let mut import = self.import(caller)?;
         let taken = async {
             while let Some(line) = lines.next().await? {
                 import.take_line(&line).await?;
@@ -162,15 +166,14 @@ impl Backend for Transfer {
 
     async fn raw(&self, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Error> {
         let text = |name: &str| call.fields.get(name).and_then(|value| value.as_str()).unwrap_or_default();
-        let tenant = call.caller.tenant()?.clone();
         match call.operation.method {
             "ImportData" => {
                 demand_lines(&headers)?;
-                json(StatusCode::OK, &self.import_lines(tenant, body).await?)
+                json(StatusCode::OK, &self.import_lines(&call.caller, body).await?)
             }
             "ImportMembers" => {
                 demand_lines(&headers)?;
-                let conversation = text("conversation").to_owned();
+                let (tenant, conversation) = (call.caller.tenant()?.clone(), text("conversation").to_owned());
                 json(StatusCode::OK, &self.member_lines(tenant, conversation, body).await?)
             }
             "ExportData" => {
@@ -187,9 +190,9 @@ type Answer<T> = Result<tonic::Response<T>, Status>;
 #[async_trait]
 impl transfer_service_server::TransferService for Transfer {
     async fn import_data(&self, request: Request<Streaming<ImportDataRequest>>) -> Answer<ImportDataResponse> {
-        let tenant = self.admit("import_data", &request).await?;
+        let caller = self.admit("import_data", &request).await?;
         let mut parts = request.into_inner();
-        let mut import = Import::new(self.data.clone(), tenant);
+        let mut import = self.import(&caller)?;
         while let Some(part) = parts.message().await? {
             for item in part.items {
                 import.take(item).await?;
@@ -201,16 +204,14 @@ impl transfer_service_server::TransferService for Transfer {
     type ExportDataStream = Pin<Box<dyn Stream<Item = Result<DataItem, Status>> + Send>>;
 
     async fn export_data(&self, request: Request<ExportDataRequest>) -> Answer<Self::ExportDataStream> {
-        let tenant = self.admit("export_data", &request).await?;
-        let user = request.into_inner().user;
-        let user = if user.is_empty() { None } else { Some(user_id(&user)?) };
-        let items = Export::begin(self.data.clone(), tenant, user);
+        let caller = self.admit("export_data", &request).await?;
+        let items = self.export(&caller, &request.into_inner().user)?;
         let items = stream::unfold(items, |mut items| async move { items.recv().await.map(|item| (item, items)) });
         Ok(tonic::Response::new(Box::pin(items.map(|item| item.map_err(Status::from)))))
     }
 
     async fn import_members(&self, request: Request<Streaming<ImportMembersRequest>>) -> Answer<ImportMembersResponse> {
-        let tenant = self.admit("import_members", &request).await?;
+        let tenant = self.admit("import_members", &request).await?.tenant()?.clone();
         let mut parts = request.into_inner();
         let mut members: Option<Members> = None;
         let mut named = String::new();

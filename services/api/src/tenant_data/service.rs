@@ -78,9 +78,7 @@ impl DataOperations {
         }
         let quota = caller.quotas().users;
         let seats = Seats::new(Arc::clone(&self.data.rows));
-        for id in &ids {
-            seats.take(tenant, id, quota).await?;
-        }
+        seats.take_all(tenant, &ids, quota).await?;
         let submitted = self.data.submit_all(commands).await;
         submitted.map_err(|(place, error)| {
             let reason = format!("users[{place}]: {}", error.reason);

@@ -6,7 +6,10 @@ use futures::StreamExt as _;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::support::{http::Rest, server::Server, session::Session, tenant::OtherTenant, within};
+use crate::{
+    data::import,
+    support::{http::Rest, server::Server, session::Session, tenant::OtherTenant, within},
+};
 
 fn expect((status, body): (u16, Value), wanted: u16) -> Value {
     assert_eq!(status, wanted, "{body}");
@@ -42,6 +45,27 @@ async fn many_at_once_never_make_more_users_than_the_quota() {
     // Who is there already may change.
     let known = users["users"][0]["id"].as_str().expect("an id").to_owned();
     expect(rest.call(Method::PUT, &format!("/v1/users/{known}"), Some(json!({"name": "y"}))).await, 200);
+}
+
+#[tokio::test]
+async fn an_import_makes_no_more_users_than_the_quota() {
+    let server = Server::start().await;
+    give(&server, "demo", json!({"users": 3})).await;
+    let rest = Rest::new(&server, &server.started.server_key);
+    let user = |id: &str| json!({"user": {"id": id, "name": "x"}});
+    let (status, body) = import(&rest, &["a", "b", "a"].map(user)).await;
+    assert_eq!(status, 200, "{body}");
+    let (status, body) = import(&rest, &["a", "c", "d", "e"].map(user)).await;
+    assert_eq!((status, body["code"].as_str()), (422, Some("limit_exceeded")), "{body}");
+    assert!(body["detail"].as_str().is_some_and(|it| it.starts_with("item 3:")), "it says where: {body}");
+    let users = expect(rest.get("/v1/users").await, 200);
+    let mut ids: Vec<&str> =
+        users["users"].as_array().expect("users").iter().filter_map(|it| it["id"].as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["a", "b", "c"], "what stands before it is there");
+    // An import that is sent again takes no second seat.
+    let (status, body) = import(&rest, &["a", "b", "c"].map(user)).await;
+    assert_eq!(status, 200, "{body}");
 }
 
 #[tokio::test]
