@@ -13,6 +13,8 @@ ARGS ?=
 # bench
 BENCH_SECONDS ?= 10
 BENCH_ARGS ?=
+# bench-import
+BENCH_IMPORT_ARGS ?=
 # bench-cluster
 BENCH_CLUSTER_ARGS ?=
 # chaos
@@ -93,6 +95,10 @@ proto-accept: ## Accept what was added to the contracts as their baseline; refus
 .PHONY: bench
 bench: ## Speed and size of the embedded mode, as a table; BENCH_ARGS=--json as JSON
 	ulimit -n "$$(ulimit -Hn)" && $(RUN) --package stonechat -- bench all --spawn --seconds $(BENCH_SECONDS) $(BENCH_ARGS)
+
+.PHONY: bench-import
+bench-import: ## A million messages imported, exported and compared, with memory and what pages cost; BENCH_IMPORT_ARGS=--help for more
+	$(RUN) --package stonechat -- bench import --spawn $(BENCH_IMPORT_ARGS)
 
 .PHONY: bench-cluster
 bench-cluster: backends ## Cost of a cluster by role beside the embedded mode; BENCH_CLUSTER_ARGS=--help for more

@@ -77,6 +77,9 @@ pub async fn forward(args: ForwardArgs, to: Uri, url: Option<String>) -> Result<
         return Err(CliError::Usage(format!("{to} is no URL")));
     }
     let context = context::choose(Choice { context: args.context, url, key: args.key })?;
+    if context.key.is_empty() {
+        return Err(CliError::Usage("a server key is missing: give --key, STONECHAT_KEY or a context".to_owned()));
+    }
     let key = match &args.secret {
         Some(secret) => SigningKey::parse(secret).map_err(|error| CliError::Usage(error.to_string()))?,
         None => SigningKey::generate_hmac().map_err(|error| CliError::Failed(error.to_string()))?,

@@ -7,6 +7,7 @@ mod connection;
 mod direct;
 mod fanout;
 mod idle;
+mod import;
 mod reconnect;
 mod report;
 mod server;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::{CliError, output};
+use import::ImportArgs;
 use reconnect::ReconnectArgs;
 use report::Report;
 use server::{Server, Watched};
@@ -40,7 +42,12 @@ pub enum BenchCommand {
         after_help = "Example:\n  stonechat bench reconnect --url http://G1,http://G2 --server-pid gateway1=PID,... \\\n      --kill gateway1 --users 5000 --conversations 100 --key-id ID --key-secret SECRET"
     )]
     Reconnect(ReconnectArgs),
-    /// All of them, each on a new server, as a table.
+    /// A tenant's history comes in and goes out again, and is compared: speed, memory, and what its pages cost.
+    #[command(
+        after_help = "Examples:\n  stonechat bench import --spawn --messages 1000000 --conversations 1000\n  stonechat bench import --url http://127.0.0.1:4000 --key sk_... --server-pid PID"
+    )]
+    Import(ImportArgs),
+    /// Those of messages and connections, each on a new server, as a table.
     All(BenchArgs),
 }
 
@@ -117,6 +124,7 @@ pub async fn execute(command: BenchCommand) -> Result<(), CliError> {
                 false => output::line(&report::lines(&report)),
             }
         }
+        BenchCommand::Import(args) => return import::import(&args).await,
         BenchCommand::All(args) => return all(args).await,
     }
     Ok(())

@@ -50,8 +50,10 @@ pub(super) struct Server {
     next: AtomicUsize,
     processes: Vec<Watched>,
     backends: Vec<Watched>,
-    key_id: KeyId,
-    key_secret: String,
+    /// The key that signs tokens, with its secret.
+    token_key: Option<(KeyId, String)>,
+    /// The key of the tenant's own server.
+    pub server_key: Option<String>,
     /// Ends with this.
     _child: Option<(Child, tempfile::TempDir)>,
 }
@@ -62,10 +64,15 @@ struct Announcement {
     url: String,
     key_id: String,
     key_secret: String,
+    server_key: String,
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> CliError {
     CliError::Failed(format!("{what}: {error}"))
+}
+
+fn key_id(text: &str) -> Result<KeyId, CliError> {
+    KeyId::parse(text).map_err(|e| CliError::Usage(format!("key id: {e}")))
 }
 
 impl Server {
@@ -92,7 +99,9 @@ impl Server {
         let said: Announcement = serde_json::from_str(&line).map_err(|e| failed("read the server's line", e))?;
         let pid = child.id();
         let processes = pid.map(|pid| Watched { name: "server".to_owned(), pid }).into_iter().collect();
-        Ok(Self { processes, ..Self::new(&[said.url], &said.key_id, said.key_secret, Some((child, folder)))? })
+        let token_key = Some((key_id(&said.key_id)?, said.key_secret));
+        let (server_key, child) = (Some(said.server_key), Some((child, folder)));
+        Ok(Self { processes, token_key, server_key, _child: child, ..Self::new(&[said.url])? })
     }
 
     /// A server that runs.
@@ -101,24 +110,25 @@ impl Server {
         if args.url.is_empty() {
             return Err(CliError::Usage("a url is missing".to_owned()));
         }
-        let server = Self::new(&args.url, &need(&args.key_id)?, need(&args.key_secret)?, None)?;
-        Ok(Self { processes: args.server_pid.clone(), backends: args.backend_pid.clone(), ..server })
+        let token_key = Some((key_id(&need(&args.key_id)?)?, need(&args.key_secret)?));
+        let (processes, backends) = (args.server_pid.clone(), args.backend_pid.clone());
+        Ok(Self { processes, backends, token_key, ..Self::new(&args.url)? })
     }
 
-    fn new(
-        urls: &[String],
-        key_id: &str,
-        key_secret: String,
-        child: Option<(Child, tempfile::TempDir)>,
-    ) -> Result<Self, CliError> {
+    /// A server that runs, for what a tenant's own server does there.
+    pub fn of_tenant(url: &str, processes: Vec<Watched>, server_key: String) -> Result<Self, CliError> {
+        Ok(Self { processes, server_key: Some(server_key), ..Self::new(&[url.to_owned()])? })
+    }
+
+    fn new(urls: &[String]) -> Result<Self, CliError> {
         let host = |url: &String| {
             let host = url.strip_prefix("http://").map(|host| host.trim_end_matches('/').to_owned());
             host.ok_or_else(|| CliError::Usage("url must be http://".to_owned()))
         };
         let hosts = urls.iter().map(host).collect::<Result<_, _>>()?;
-        let key_id = KeyId::parse(key_id).map_err(|e| CliError::Usage(format!("key id: {e}")))?;
         let (processes, backends) = (Vec::new(), Vec::new());
-        Ok(Self { hosts, next: AtomicUsize::new(0), processes, backends, key_id, key_secret, _child: child })
+        let (token_key, server_key) = (None, None);
+        Ok(Self { hosts, next: AtomicUsize::new(0), processes, backends, token_key, server_key, _child: None })
     }
 
     /// The gateway of the next connection, in turn.
@@ -134,19 +144,35 @@ impl Server {
     /// A token for a user.
     pub fn token(&self, user: &str) -> Result<String, CliError> {
         let user = UserId::parse(user).map_err(|e| failed("user", e))?;
-        sign_user_token(&self.key_id, self.key_secret.as_bytes(), &user, None, now_us(), TOKEN_TTL)
-            .map_err(|e| failed("token", e))
+        let (key_id, key_secret) = self.token_key.as_ref().ok_or_else(|| failed("token", "no key signs it"))?;
+        sign_user_token(key_id, key_secret.as_bytes(), &user, None, now_us(), TOKEN_TTL).map_err(|e| failed("token", e))
     }
 
     /// Memory of all its processes.
     pub fn resident_bytes(&self) -> Option<u64> {
-        self.processes.iter().map(|it| Usage::of(it.pid).ok().map(|usage| usage.resident_bytes)).sum()
+        self.memory().resident_bytes()
+    }
+
+    /// The processes whose memory is its own.
+    pub fn memory(&self) -> Memory {
+        Memory(self.processes.clone())
     }
 
     /// CPU microseconds of each process that still runs, so far.
     fn cpu(&self) -> BTreeMap<String, u64> {
         let all = self.processes.iter().chain(&self.backends);
         all.filter_map(|it| Some((it.name.clone(), Usage::of(it.pid).ok()?.cpu_us))).collect()
+    }
+}
+
+/// Processes whose memory is looked at.
+pub(super) struct Memory(Vec<Watched>);
+
+impl Memory {
+    /// What is present of all of them; nothing where none is known.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let present = self.0.iter().map(|it| Usage::of(it.pid).ok().map(|usage| usage.resident_bytes));
+        present.sum::<Option<u64>>().filter(|_| !self.0.is_empty())
     }
 }
 
