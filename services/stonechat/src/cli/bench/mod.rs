@@ -7,6 +7,7 @@ mod connection;
 mod direct;
 mod fanout;
 mod idle;
+mod progress;
 mod reconnect;
 mod report;
 mod server;
