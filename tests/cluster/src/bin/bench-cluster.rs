@@ -173,7 +173,11 @@ impl Bench<'_> {
         let figures = self.bench(&fanout(&["--spawn".to_owned()])).await?;
         rows.push(Row { what: format!("embedded, {what}"), figures });
         let cluster = Cluster::start(&self.plan(2, self.arguments.storages)).await?;
-        let figures = self.bench(&fanout(&target(&cluster, &cluster.demo().await?))).await?;
+        let mut command = fanout(&target(&cluster, &cluster.demo().await?));
+        let routers = cluster.publics(Kind::Router).into_iter().map(|it| it.to_string()).collect::<Vec<_>>();
+        command.push(format!("--router-metrics={}", routers.join(",")));
+        let figures = self.bench(&command).await?;
+        show_links(&figures);
         rows.push(Row { what: format!("2 gateways, 2 routers, {what}"), figures });
         self.show("CPU per delivery, microseconds", "delivery", &rows);
         Ok(())
@@ -201,10 +205,11 @@ impl Bench<'_> {
         let seconds = self.arguments.seconds.to_string();
         let mut bench = Command::new(&self.program);
         bench.arg("bench").args(command).args(["--json", "--seconds", &seconds]).kill_on_drop(true);
-        let output = bench.stdin(Stdio::null()).output().await?;
+        // It tells there how far it is, and why it failed.
+        bench.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let output = bench.spawn()?.wait_with_output().await?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("bench {}: {} {said}", command[0], output.status).into());
+            return Err(format!("bench {}: {}", command[0], output.status).into());
         }
         let figures: Value = serde_json::from_slice(&output.stdout)?;
         Ok(figures)
@@ -232,6 +237,17 @@ impl Bench<'_> {
             println!("{what}: {figures}");
         }
     }
+}
+
+/// What links between routers and gateways carried for the channel.
+#[expect(clippy::print_stdout, reason = "the result of a command")]
+fn show_links(figures: &Value) {
+    println!(
+        "\n## Events over links\n\n| sent in the channel | over links | for each event and gateway |\n|---|---|---|"
+    );
+    let figure = |name: &str| &figures[name];
+    let (sent, carried) = (figure("events_sent"), figure("link_events"));
+    println!("| {sent} | {carried} | {} |", figure("link_events_per_event_and_gateway"));
 }
 
 fn named(rate: u32) -> String {

@@ -1,5 +1,7 @@
 //! A lean connection: protobuf frames, and no more bookkeeping than the measurement takes.
 
+use std::time::{Duration, Instant};
+
 use futures::{SinkExt as _, StreamExt as _, stream::iter};
 use http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 use prost::Message as _;
@@ -7,7 +9,10 @@ use stonechat_proto::v1::{
     Action, ClientFrame, Command, ConversationKind, Create, Cursor, Hello, Message as Content, Ping, ServerFrame,
     action, client_frame, server_frame,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout_at},
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -19,12 +24,21 @@ use crate::cli::CliError;
 
 /// Connections that are opened at once.
 pub(super) const OPEN_AT_ONCE: usize = 32;
+/// Sessions say something at least so often: well within the server's heartbeat, also when their turn comes late.
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// The shortest pause before a command is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Ids of commands that are waited for are above it, those of others below.
+const FIRST_CALL: u64 = 1 << 32;
 const BUFFER_BYTES: usize = 4_096;
 
 /// A user's connection.
 pub(super) struct Connection {
     stream: WebSocketStream<TcpStream>,
     pub user: String,
+    ping_at: Instant,
+    /// Commands that were waited for.
+    calls: u64,
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> CliError {
@@ -36,6 +50,17 @@ pub(super) async fn open_all(server: &Server, users: usize) -> Result<Vec<Connec
     let opens = iter((0..users).map(|index| Connection::open(server, format!("u{index}"))));
     let opened: Vec<_> = opens.buffered(OPEN_AT_ONCE).collect().await;
     opened.into_iter().collect()
+}
+
+/// A command with a client id of its own.
+fn command(id: u64, conversation: &str, kind: action::Kind) -> Command {
+    Command {
+        id,
+        conversation: conversation.to_owned(),
+        client_id: Uuid::now_v7().to_string(),
+        action: Some(Action { kind: Some(kind) }),
+        traceparent: String::new(),
+    }
 }
 
 /// An action that sends a text.
@@ -63,7 +88,7 @@ impl Connection {
         let config = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
         let connected = client_async_with_config(request, tcp, Some(config)).await;
         let (stream, _) = connected.map_err(|e| refused(&e))?;
-        Ok(Self { stream, user })
+        Ok(Self { stream, user, ping_at: Instant::now() + PING_EVERY, calls: 0 })
     }
 
     /// Opens the session of a client that is so far.
@@ -81,23 +106,26 @@ impl Connection {
 
     /// Sends a command and waits for nothing.
     pub async fn command(&mut self, id: u64, conversation: &str, kind: action::Kind) -> Result<(), CliError> {
-        let command = Command {
-            id,
-            conversation: conversation.to_owned(),
-            client_id: Uuid::now_v7().to_string(),
-            action: Some(Action { kind: Some(kind) }),
-            traceparent: String::new(),
-        };
-        self.send(client_frame::Kind::Command(command)).await
+        self.send(client_frame::Kind::Command(command(id, conversation, kind))).await
     }
 
-    /// Has a command done; gives the conversation.
+    /// Has a command done, and sends it again as long as the server asks for that; gives the conversation.
     pub async fn call(&mut self, conversation: &str, kind: action::Kind) -> Result<String, CliError> {
-        self.command(1, conversation, kind).await?;
+        // An answer that comes after its command was given up is no answer to the next one.
+        self.calls += 1;
+        let id = FIRST_CALL + self.calls;
+        let command = client_frame::Kind::Command(command(id, conversation, kind));
+        self.send(command.clone()).await?;
         loop {
-            match self.next().await? {
-                server_frame::Kind::Ack(ack) => return Ok(ack.conversation),
-                server_frame::Kind::Error(error) => return Err(failed(&error.code, error.reason)),
+            match self.next_alive().await? {
+                server_frame::Kind::Ack(ack) if ack.id == id => return Ok(ack.conversation),
+                server_frame::Kind::Error(error) if error.id == id => {
+                    if !error.retryable {
+                        return Err(failed(&error.code, error.reason));
+                    }
+                    sleep(Duration::from_millis(error.retry_after_ms.into()).max(RETRY_PAUSE)).await;
+                    self.send(command.clone()).await?;
+                }
                 _ => {}
             }
         }
@@ -112,6 +140,21 @@ impl Connection {
     /// Keeps the session open.
     pub async fn ping(&mut self) -> Result<(), CliError> {
         self.send(client_frame::Kind::Ping(Ping { id: 0 })).await
+    }
+
+    /// Waits for a frame, and pings whenever it is time, however much comes meanwhile.
+    pub async fn next_alive(&mut self) -> Result<server_frame::Kind, CliError> {
+        loop {
+            let now = Instant::now();
+            if self.ping_at <= now {
+                self.ping_at = now + PING_EVERY;
+                self.ping().await?;
+            }
+            let due = self.ping_at.into();
+            if let Ok(frame) = timeout_at(due, self.next()).await {
+                return frame;
+            }
+        }
     }
 
     /// Waits for a frame.

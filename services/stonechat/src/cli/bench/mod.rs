@@ -8,6 +8,8 @@ mod direct;
 mod fanout;
 mod idle;
 mod import;
+mod links;
+mod progress;
 mod reconnect;
 mod report;
 mod server;
@@ -66,6 +68,9 @@ pub struct BenchArgs {
     /// The process ids of what is behind it, whose CPU time is told apart: NAME=PID by commas.
     #[arg(long, value_delimiter = ',')]
     backend_pid: Vec<Watched>,
+    /// Where its routers have their metrics, HOST:PORT by commas, to count what links to gateways carry (fanout).
+    #[arg(long, value_delimiter = ',')]
+    router_metrics: Vec<String>,
     /// The key that signs tokens on that server.
     #[arg(long, env = "STONECHAT_KEY_ID")]
     key_id: Option<String>,

@@ -40,6 +40,15 @@ pub(super) struct Report {
     pub cpu_us_per_message_by_process: BTreeMap<String, f64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub cpu_us_per_delivery_by_process: BTreeMap<String, f64>,
+    /// Messages of the whole run, whose events links were counted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_sent: Option<u64>,
+    /// Events that routers sent over links to gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_events: Option<u64>,
+    /// 1 where each event crosses the link from its router to each gateway once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_events_per_event_and_gateway: Option<f64>,
     /// Refusals and lost connections.
     pub errors: u64,
 }
