@@ -4,14 +4,15 @@
 //! committed only after every command that follows was decided; a repeat changes nothing, for a user log drops
 //! what it applied before.
 
-mod apply;
 mod signals;
 
 pub(crate) use signals::{Signals, present_users};
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use prost::Message as _;
+use stonechat_errors::Code;
 use stonechat_log::{LogError, StreamSource};
 use stonechat_model::{ConversationId, LogId, TenantId, UserId, limits};
 use stonechat_proto::{
@@ -23,8 +24,14 @@ use stonechat_rpc::{CommandCaller, Inboxes, Presence};
 
 /// The name of this consumer of the event stream.
 pub const CONSUMER: &str = "fanout";
+/// Commands that wait for their outcome at once.
+const AT_ONCE: usize = 256;
 /// Events that led to nothing and are read again after a restart, at most.
 const COMMIT_EVERY: usize = 4_096;
+/// How long an outcome may take before the command is sent again.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause before a command is sent again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sleeps; the only clock here.
 pub type Sleep = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
@@ -79,7 +86,7 @@ impl Fanout {
                 tracing::debug!(%error, "receipts were not told");
             }
             let is_nothing = commands.is_empty();
-            apply::apply_all(&self.dependencies.caller, &self.dependencies.sleep, commands).await;
+            self.apply_all(commands).await;
             // Reading again what led to nothing is cheaper than a write for every batch.
             if !is_nothing || uncommitted >= COMMIT_EVERY {
                 source.commit(last).await?;
@@ -89,6 +96,48 @@ impl Fanout {
             }
         }
         Ok(())
+    }
+
+    /// Has every command decided; those of one user log in their order.
+    async fn apply_all(&self, commands: Vec<CommandRecord>) {
+        let mut by_log: Vec<Vec<CommandRecord>> = Vec::new();
+        let mut index = std::collections::HashMap::new();
+        for command in commands {
+            let at = *index.entry((command.tenant.clone(), command.log.clone())).or_insert_with(|| {
+                by_log.push(Vec::new());
+                by_log.len() - 1
+            });
+            by_log[at].push(command);
+        }
+        let mut rest = by_log.into_iter().peekable();
+        while rest.peek().is_some() {
+            let some = rest.by_ref().take(AT_ONCE);
+            join_all(some.map(|commands| async {
+                for command in commands {
+                    self.apply(command).await;
+                }
+            }))
+            .await;
+        }
+    }
+
+    /// Has a command decided, however often it takes.
+    async fn apply(&self, command: CommandRecord) {
+        loop {
+            let deadline = (self.dependencies.sleep)(OUTCOME_TIMEOUT);
+            let call = self.dependencies.caller.call_until(command.clone(), deadline);
+            match call.await {
+                Ok(_) => return,
+                Err(error) if error.is_retryable() || error.code == Code::Internal => {
+                    metrics::counter!("stonechat_router_fanout_retries_total").increment(1);
+                    (self.dependencies.sleep)(RETRY_PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, log.id = command.log, "user log refused what follows from an event");
+                    return;
+                }
+            }
+        }
     }
 }
 
