@@ -10,6 +10,22 @@ use stonechat_rows::tables;
 
 use crate::{List, Views, conversation_log, decode, unavailable};
 
+/// A user's side of a conversation that it is a member of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// The conversation.
+    pub id: ConversationId,
+    membership: MembershipRow,
+    member: MemberRow,
+}
+
+impl Side {
+    /// Whether the conversation was a channel when the user joined; a group may have become one since.
+    pub fn joined_channel(&self) -> bool {
+        self.membership.kind() == ConversationKind::Channel
+    }
+}
+
 /// The most conversations of one page.
 pub(crate) fn page_size(limit: usize) -> usize {
     if limit == 0 { limits::PAGE_CONVERSATIONS } else { limit.min(limits::PAGE_CONVERSATIONS) }
@@ -69,6 +85,18 @@ impl Views {
         from: Option<&str>,
         limit: usize,
     ) -> Result<List<Conversation>, Error> {
+        let List { items, next } = self.sides(tenant, user, from, limit).await?;
+        Ok(List { items: self.conversations_of(tenant, user, items).await?, next })
+    }
+
+    /// A page of a user's sides of conversations, in the order of their ids: what [`Self::conversations`] begins with.
+    pub async fn sides(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<List<Side>, Error> {
         let size = page_size(limit);
         let range = tables::memberships(tenant, user, from, size + 1);
         let mut rows = self.rows.range(range).await.map_err(unavailable)?;
@@ -80,20 +108,34 @@ impl Views {
                 memberships.push((id, membership));
             }
         }
-        let heads = memberships.iter().map(|(id, _)| tables::head(&conversation_log(tenant, id)));
-        let members = memberships.iter().map(|(id, _)| tables::member(tenant, id, user));
-        let keys: Vec<_> = heads.chain(members).collect();
-        let mut found = self.get(&keys).await?;
-        let members = found.split_off(memberships.len());
+        let keys: Vec<_> = memberships.iter().map(|(id, _)| tables::member(tenant, id, user)).collect();
+        let members = self.get(&keys).await?;
         let mut items = Vec::with_capacity(memberships.len());
-        for (((id, membership), head), member) in memberships.into_iter().zip(found).zip(members) {
-            let (Some(head), Some(member)) = (head, member) else { continue };
+        for ((id, membership), member) in memberships.into_iter().zip(members) {
             // The user's side follows a little later than the conversation's; the conversation's is right.
-            let member: MemberRow = decode(&member)?;
-            if member.role() != Role::Unspecified {
-                items.push(compose(&id, decode(&head)?, Some(user), Some(member), Some(membership)));
+            let member = member.as_ref().map(decode::<MemberRow>).transpose()?;
+            if let Some(member) = member.filter(|member| member.role() != Role::Unspecified) {
+                items.push(Side { id, membership, member });
             }
         }
         Ok(List { items, next })
+    }
+
+    /// The conversations of these sides, as their heads are now.
+    pub async fn conversations_of(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        sides: Vec<Side>,
+    ) -> Result<Vec<Conversation>, Error> {
+        let keys: Vec<_> = sides.iter().map(|side| tables::head(&conversation_log(tenant, &side.id))).collect();
+        let heads = self.get(&keys).await?;
+        let mut items = Vec::with_capacity(sides.len());
+        for (Side { id, membership, member }, head) in sides.into_iter().zip(heads) {
+            if let Some(head) = head {
+                items.push(compose(&id, decode(&head)?, Some(user), Some(member), Some(membership)));
+            }
+        }
+        Ok(items)
     }
 }

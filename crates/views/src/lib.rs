@@ -9,6 +9,7 @@ mod members;
 mod messages;
 mod unread;
 
+pub use conversations::Side;
 pub use devices::session_id;
 pub use files::{StoredFile, file_path};
 pub use unread::{Unread, UnreadOf};

@@ -83,21 +83,24 @@ impl Hub {
         }
     }
 
-    /// Has sessions get what is delivered to a channel.
+    /// Has sessions get what is delivered to a channel. Presence is told by the first of them; should it lose that
+    /// meanwhile, everything is registered again and these sessions look at their heads.
     pub(crate) async fn add_interest(&self, sessions: &[Arc<Attached>], channels: &[Channel]) -> Result<(), Error> {
-        {
+        let untold: Vec<&Channel> = {
             let mut state = self.state.lock();
             for session in sessions {
                 channels.iter().for_each(|channel| state.add_interest(session, channel.clone()));
             }
-        }
-        if channels.is_empty() {
-            return Ok(());
-        }
+            channels.iter().filter(|channel| !state.is_told(channel)).collect()
+        };
         // One lock at a time: presence calls are idempotent, so many channels need no common moment.
-        for channel in channels {
+        for channel in untold {
             let _lock = self.locks.lock(channel).await;
+            if self.state.lock().is_told(channel) {
+                continue;
+            }
             self.dependencies.presence.add_interest(&self.config.id, std::slice::from_ref(channel)).await?;
+            self.state.lock().tell(channel);
         }
         Ok(())
     }

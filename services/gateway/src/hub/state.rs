@@ -1,7 +1,7 @@
 //! Which sessions there are, by what they are found.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -16,6 +16,8 @@ pub(crate) struct State {
     by_user: HashMap<User, Vec<Arc<Attached>>>,
     by_channel: HashMap<Channel, Sessions>,
     by_watched: HashMap<User, Sessions>,
+    /// The channels among them that presence was told of since anything may have been lost there.
+    told: HashSet<Channel>,
 }
 
 fn user_of(session: &Attached) -> User {
@@ -59,6 +61,23 @@ impl State {
         self.by_channel.contains_key(channel)
     }
 
+    /// Whether presence knows that a channel is wanted here, as far as can be known.
+    pub fn is_told(&self, channel: &Channel) -> bool {
+        self.told.contains(channel)
+    }
+
+    /// Presence was told of a channel. One that nobody wants any more is about to be taken back.
+    pub fn tell(&mut self, channel: &Channel) {
+        if self.has_channel(channel) {
+            self.told.insert(channel.clone());
+        }
+    }
+
+    /// Presence may have lost what it was told.
+    pub fn forget_told(&mut self) {
+        self.told.clear();
+    }
+
     pub fn has_watched(&self, user: &User) -> bool {
         self.by_watched.contains_key(user)
     }
@@ -92,7 +111,7 @@ impl State {
             }
         }
         for conversation in session.interests.lock().iter() {
-            remove(&mut self.by_channel, &(session.tenant.clone(), conversation.clone()), session.id);
+            self.remove_from(&(session.tenant.clone(), conversation.clone()), session.id);
         }
         for watched in session.watched.lock().iter() {
             remove(&mut self.by_watched, &(session.tenant.clone(), watched.clone()), session.id);
@@ -109,7 +128,14 @@ impl State {
 
     pub fn remove_interest(&mut self, session: &Attached, channel: &Channel) {
         session.interests.lock().remove(&channel.1);
-        remove(&mut self.by_channel, channel, session.id);
+        self.remove_from(channel, session.id);
+    }
+
+    fn remove_from(&mut self, channel: &Channel, id: u64) {
+        remove(&mut self.by_channel, channel, id);
+        if !self.has_channel(channel) {
+            self.told.remove(channel);
+        }
     }
 
     /// Has a session follow a user, unless the session is gone.

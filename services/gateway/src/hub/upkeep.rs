@@ -161,7 +161,11 @@ impl Hub {
         if !presence.renew(id).await? {
             presence.attach(id, inbox).await?;
         }
-        let (users, channels, watched) = self.state.lock().registered();
+        let (users, channels, watched) = {
+            let mut state = self.state.lock();
+            state.forget_told();
+            state.registered()
+        };
         presence.add_routes(id, &users).await?;
         presence.add_interest(id, &channels).await?;
         for (tenant, user) in watched {

@@ -3,14 +3,17 @@
 //! Register, then read: the route is registered before memberships are read, interest in a channel before its head
 //! is. An event appended before the read is in what is read; one appended after it finds the route.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use stonechat_errors::{Code, Error};
 use stonechat_model::{ConversationId, DeviceId, TimeUs, limits};
 use stonechat_proto::v1::{
     Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, event, server_frame,
 };
-use stonechat_views::Window;
+use stonechat_views::{List, Window};
 
 use super::Session;
 use crate::{close::Close, hub::Attached, hub::Hub};
@@ -132,31 +135,36 @@ pub(crate) async fn tell_conversations(
     let cursors: HashMap<&str, u64> = cursors.iter().map(|it| (it.conversation.as_str(), it.seq)).collect();
     let mut from: Option<String> = None;
     loop {
-        let mut list = hub.views.conversations(tenant, user, from.as_deref(), limits::PAGE_CONVERSATIONS).await?;
-        let is_channel = |it: &&Conversation| it.kind() == ConversationKind::Channel;
-        let channels: Vec<_> = list
-            .items
+        let List { items: sides, next } =
+            hub.views.sides(tenant, user, from.as_deref(), limits::PAGE_CONVERSATIONS).await?;
+        let known: Vec<_> =
+            sides.iter().filter(|it| it.joined_channel()).map(|it| (tenant.clone(), it.id.clone())).collect();
+        hub.add_interest(std::slice::from_ref(session), &known).await?;
+        let mut listed = hub.views.conversations_of(tenant, user, sides.clone()).await?;
+        // Groups that have become channels since the user joined.
+        let known: HashSet<&str> = known.iter().map(|(_, id)| id.as_str()).collect();
+        let is_new = |it: &&Conversation| it.kind() == ConversationKind::Channel && !known.contains(it.id.as_str());
+        let upgraded: Vec<_> = listed
             .iter()
-            .filter(is_channel)
+            .filter(is_new)
             .filter_map(|it| Some((tenant.clone(), ConversationId::parse(&it.id).ok()?)))
             .collect();
-        if !channels.is_empty() {
-            hub.add_interest(std::slice::from_ref(session), &channels).await?;
-            list = hub.views.conversations(tenant, user, from.as_deref(), limits::PAGE_CONVERSATIONS).await?;
+        if !upgraded.is_empty() {
+            hub.add_interest(std::slice::from_ref(session), &upgraded).await?;
+            listed = hub.views.conversations_of(tenant, user, sides).await?;
         }
-        let behind: Vec<(String, u64)> = list
-            .items
+        let behind: Vec<(String, u64)> = listed
             .iter()
             .filter_map(|it| Some((it.id.clone(), *cursors.get(it.id.as_str()).filter(|seq| **seq < it.last_seq)?)))
             .collect();
-        let more = list.next.is_some();
-        if !list.items.is_empty() {
-            session.tell(server_frame::Kind::Page(Page { id, conversations: list.items, more, ..Page::default() }));
+        let more = next.is_some();
+        if !listed.is_empty() {
+            session.tell(server_frame::Kind::Page(Page { id, conversations: listed, more, ..Page::default() }));
         }
         for (conversation, seq) in behind {
             tell_missed(hub, session, id, &conversation, seq).await?;
         }
-        match list.next {
+        match next {
             Some(next) => from = Some(next),
             None => return Ok(()),
         }
