@@ -23,6 +23,8 @@ struct State {
     bytes: usize,
     close: Option<Close>,
     waker: Option<Waker>,
+    /// Of whoever waits for room.
+    room: Option<Waker>,
 }
 
 /// What a session's writer does next.
@@ -64,6 +66,7 @@ impl Outbox {
             state.close = Some(Close::TOO_SLOW);
             state.frames = VecDeque::new();
             state.bytes = 0;
+            state.tell_room();
         }
         state.waker.take()
     }
@@ -72,6 +75,7 @@ impl Outbox {
     pub fn close(&self, close: Close) {
         let mut state = self.state.lock();
         state.close.get_or_insert(close);
+        state.tell_room();
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -82,6 +86,25 @@ impl Outbox {
     /// Whether the session is to be closed, and why.
     pub fn closing(&self) -> Option<Close> {
         self.state.lock().close.clone()
+    }
+
+    /// Whether less than half of what may wait does, or nothing more will.
+    pub fn has_room(&self) -> bool {
+        let state = self.state.lock();
+        state.close.is_some() || state.bytes <= self.max_bytes / 2
+    }
+
+    /// Waits until there is room. Whoever has more to say than may wait, says it as fast as the peer takes it.
+    pub async fn room(&self) {
+        poll_fn(|context| {
+            if self.has_room() {
+                return Poll::Ready(());
+            }
+            self.state.lock().room = Some(context.waker().clone());
+            // It may have become so just now.
+            if self.has_room() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Waits for something to write: frames of about `max_bytes`, at least one.
@@ -117,6 +140,13 @@ impl Outbox {
 }
 
 impl State {
+    /// Has whoever waits for room look again.
+    fn tell_room(&mut self) {
+        if let Some(waker) = self.room.take() {
+            waker.wake();
+        }
+    }
+
     fn take(&mut self, max_bytes: usize) -> Option<Next> {
         if self.frames.is_empty() {
             return self.close.clone().map(Next::Close);
@@ -131,6 +161,7 @@ impl State {
             count += 1;
         }
         self.bytes -= bytes;
+        self.tell_room();
         let frames = if count == self.frames.len() {
             // Gives the memory back as well: most sessions are idle most of the time.
             std::mem::take(&mut self.frames).into()
@@ -143,6 +174,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn frame(length: usize) -> Bytes {
@@ -176,5 +209,20 @@ mod tests {
         outbox.push([frame(2)]);
         assert_eq!(outbox.take(100), Some(Next::Frames(vec![frame(1)])));
         assert_eq!(outbox.take(100), Some(Next::Close(Close::REVOKED)));
+    }
+
+    #[test]
+    fn there_is_room_again_once_half_was_taken_or_nothing_more_will_be() {
+        let waits = |outbox: &Outbox| !outbox.has_room() && outbox.room().now_or_never().is_none();
+        let outbox = Outbox::new(100);
+        outbox.push([frame(40), frame(40)]);
+        assert!(waits(&outbox));
+        outbox.take(40);
+        assert!(!waits(&outbox), "half of it is taken");
+        outbox.push([frame(40)]);
+        let mut room = std::pin::pin!(outbox.room());
+        assert_eq!(room.as_mut().now_or_never(), None);
+        outbox.close(Close::GOING_AWAY);
+        assert_eq!(room.now_or_never(), Some(()), "a session that ends is waited for no longer");
     }
 }

@@ -11,6 +11,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use metrics::Counter;
 use stonechat_model::{limits, now_us};
+use stonechat_proto::v1::ClientFrame;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, Sleep, sleep_until, timeout, timeout_at},
@@ -24,7 +25,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Encoding, Session, close::Close, hub::Hub, outbox::Next};
+use crate::{Encoding, Outbox, Session, close::Close, hub::Hub, outbox::Next};
 
 /// An idle connection keeps this; a larger frame grows it.
 const READ_BUFFER_BYTES: usize = 2_048;
@@ -146,29 +147,26 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes frames, and whatever comes while there is room, with one flush.
     async fn write(&mut self, frames: Vec<Bytes>) -> Result<(), Option<Close>> {
-        let outbox = Arc::clone(self.session.outbox());
-        FRAMES_OUT.increment(frames.len() as u64);
-        let encoding = self.session.encoding();
-        let stream = &mut self.stream;
-        let mut writing = std::pin::pin!(async {
-            for frame in frames {
-                let message = match encoding {
-                    Encoding::Protobuf => Message::Binary(frame),
-                    Encoding::Json => Message::Text(Utf8Bytes::try_from(frame).unwrap_or_default()),
-                };
-                stream.feed(message).await?;
+        Writer::of(&self.session, &self.hub).write(&mut self.stream, frames).await
+    }
+
+    /// Has a frame answered, and writes meanwhile what there is to say: a session that catches up may take long, and
+    /// have more to say than may wait.
+    async fn handle(&mut self, frame: ClientFrame) -> Result<(), Option<Close>> {
+        let Self { session, stream, hub, .. } = self;
+        let (outbox, writer) = (Arc::clone(session.outbox()), Writer::of(session, hub));
+        let mut handling = Box::pin(session.handle(frame, now_us()));
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = handling.as_mut() => return Ok(()),
+                next = outbox.next(GATHER_BYTES) => next,
+            };
+            match next {
+                Next::Frames(frames) => writer.write(stream, frames).await?,
+                Next::Close(reason) => return Err(Some(reason)),
             }
-            stream.flush().await
-        });
-        tokio::select! {
-            biased;
-            written = writing.as_mut() => written.map_err(|_| None),
-            // The peer does not read: nothing more can be said to it but good-bye.
-            () = outbox.overflowed() => Err(Some(Close::TOO_SLOW)),
-            // A peer that neither reads nor speaks must not hold a write for ever.
-            () = tokio::time::sleep(self.hub.config.heartbeat) => Err(Some(Close::NO_HEARTBEAT)),
         }
     }
 
@@ -202,11 +200,46 @@ impl Connection {
         self.control_frames = 0;
         FRAMES_IN.increment(1);
         match self.session.encoding().decode(bytes) {
-            Ok(frame) => {
-                Box::pin(self.session.handle(frame, now_us())).await;
-                Ok(())
-            }
+            Ok(frame) => self.handle(frame).await,
             Err(error) => Err(Some(Close::bad_frame(shortened(error)))),
+        }
+    }
+}
+
+/// Writes a session's frames.
+struct Writer {
+    outbox: Arc<Outbox>,
+    encoding: Encoding,
+    /// How long a peer may neither read nor speak.
+    patience: Duration,
+}
+
+impl Writer {
+    fn of(session: &Session, hub: &Hub) -> Self {
+        let outbox = Arc::clone(session.outbox());
+        Self { outbox, encoding: session.encoding(), patience: hub.config.heartbeat }
+    }
+
+    /// Writes frames, and whatever comes while there is room, with one flush.
+    async fn write(&self, stream: &mut Stream, frames: Vec<Bytes>) -> Result<(), Option<Close>> {
+        FRAMES_OUT.increment(frames.len() as u64);
+        let mut writing = std::pin::pin!(async {
+            for frame in frames {
+                let message = match self.encoding {
+                    Encoding::Protobuf => Message::Binary(frame),
+                    Encoding::Json => Message::Text(Utf8Bytes::try_from(frame).unwrap_or_default()),
+                };
+                stream.feed(message).await?;
+            }
+            stream.flush().await
+        });
+        tokio::select! {
+            biased;
+            written = writing.as_mut() => written.map_err(|_| None),
+            // The peer does not read: nothing more can be said to it but good-bye.
+            () = self.outbox.overflowed() => Err(Some(Close::TOO_SLOW)),
+            // A peer that neither reads nor speaks must not hold a write for ever.
+            () = tokio::time::sleep(self.patience) => Err(Some(Close::NO_HEARTBEAT)),
         }
     }
 }

@@ -229,7 +229,7 @@ impl Hub {
 
     /// Tells a session the heads of all it is in; it asks for what it has not.
     async fn tell_heads(&self, session: &Arc<Attached>) -> Result<(), Error> {
-        crate::session::tell_conversations(self, session, 0, &[]).await?;
+        crate::session::tell_heads(self, session).await?;
         let user_log_seq = self.views.user_log_seq(&session.tenant, &session.user).await?;
         session.tell(server_frame::Kind::Synced(Synced { id: 0, user_log_seq }));
         Ok(())

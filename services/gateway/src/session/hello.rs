@@ -14,6 +14,7 @@ use stonechat_proto::v1::{
     Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, event, server_frame,
 };
 use stonechat_views::{List, Window};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Session;
 use crate::{close::Close, hub::Attached, hub::Hub};
@@ -42,12 +43,11 @@ impl Session {
         metrics::counter!("stonechat_gateway_hellos_total").increment(1);
         let rules = self.hub.rules;
         let opened = async {
-            // Never closed.
-            let _turn = self.hub.opening.acquire().await;
+            let mut turn = Turn::wait(&self.hub).await;
             if rules.register_before_sync {
                 self.hub.attach(&session).await?;
             }
-            sync(&self.hub, &session, 0, &hello.cursors, hello.user_log_seq).await?;
+            sync(&self.hub, &session, &mut turn, 0, &hello.cursors, hello.user_log_seq).await?;
             if !rules.register_before_sync {
                 self.hub.attach(&session).await?;
             }
@@ -79,10 +79,36 @@ impl Session {
     }
 }
 
+/// A session's turn among those that open at once.
+#[derive(Default)]
+pub(super) struct Turn<'a>(Option<(&'a Semaphore, Option<SemaphorePermit<'a>>)>);
+
+impl<'a> Turn<'a> {
+    async fn wait(hub: &'a Hub) -> Self {
+        // Never closed.
+        Self(Some((&hub.opening, hub.opening.acquire().await.ok())))
+    }
+
+    /// Waits until the session has taken most of what it was told; others have their turn meanwhile.
+    async fn room(&mut self, session: &Attached) {
+        if session.outbox.has_room() {
+            return;
+        }
+        if let Some((_, permit)) = &mut self.0 {
+            *permit = None;
+        }
+        session.outbox.room().await;
+        if let Some((opening, permit)) = &mut self.0 {
+            *permit = opening.acquire().await.ok();
+        }
+    }
+}
+
 /// Tells a session its conversations, and what it missed in those it has cursors of and in its user log.
 pub(super) async fn sync(
     hub: &Hub,
     session: &Arc<Attached>,
+    turn: &mut Turn<'_>,
     id: u64,
     cursors: &[Cursor],
     user_log_seq: u64,
@@ -92,7 +118,7 @@ pub(super) async fn sync(
     }
     let (tenant, user) = (&session.tenant, &session.user);
     let listed_at = hub.views.user_log_seq(tenant, user).await?;
-    tell_conversations(hub, session, id, cursors).await?;
+    tell_conversations(hub, session, turn, id, cursors).await?;
     let window = Window::After(user_log_seq);
     let mut page = hub.views.user_log(tenant, user, window, limits::SYNC_EVENTS).await?;
     let newest = page.last_seq;
@@ -125,9 +151,10 @@ async fn tell_joined_since(hub: &Hub, session: &Attached, mut from: u64, newest:
 
 /// Tells a session its conversations, page by page, with what it missed in those it has cursors of. It is registered
 /// as interested in the channels among them before their heads are read.
-pub(crate) async fn tell_conversations(
+async fn tell_conversations(
     hub: &Hub,
     session: &Arc<Attached>,
+    turn: &mut Turn<'_>,
     id: u64,
     cursors: &[Cursor],
 ) -> Result<(), Error> {
@@ -162,6 +189,7 @@ pub(crate) async fn tell_conversations(
             session.tell(server_frame::Kind::Page(Page { id, conversations: listed, more, ..Page::default() }));
         }
         for (conversation, seq) in behind {
+            turn.room(session).await;
             tell_missed(hub, session, id, &conversation, seq).await?;
         }
         match next {
@@ -169,6 +197,11 @@ pub(crate) async fn tell_conversations(
             None => return Ok(()),
         }
     }
+}
+
+/// Tells a session the heads of its conversations, as [`tell_conversations`] does.
+pub(crate) async fn tell_heads(hub: &Hub, session: &Arc<Attached>) -> Result<(), Error> {
+    tell_conversations(hub, session, &mut Turn::default(), 0, &[]).await
 }
 
 async fn tell_missed(hub: &Hub, session: &Arc<Attached>, id: u64, conversation: &str, seq: u64) -> Result<(), Error> {

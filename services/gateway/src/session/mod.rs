@@ -5,7 +5,7 @@ mod hello;
 mod hooked;
 mod requests;
 
-pub(crate) use hello::tell_conversations;
+pub(crate) use hello::tell_heads;
 pub(crate) use hooked::HookLane;
 
 use std::sync::Arc;
@@ -76,7 +76,8 @@ impl Session {
             client_frame::Kind::Hello(_) => self.outbox.close(Close::bad_frame("hello comes once")),
             client_frame::Kind::Command(command) => return self.command(session, command, now_us).await,
             client_frame::Kind::Sync(sync) => {
-                return hello::sync(&self.hub, session, sync.id, &sync.cursors, sync.user_log_seq).await;
+                let (hub, mut turn) = (&self.hub, hello::Turn::default());
+                return hello::sync(hub, session, &mut turn, sync.id, &sync.cursors, sync.user_log_seq).await;
             }
             client_frame::Kind::History(history) => return self.history(session, history).await,
             client_frame::Kind::Read(mark) => return self.mark(session, mark).await,
