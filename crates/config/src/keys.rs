@@ -314,6 +314,8 @@ config! {
         session_queue_bytes: usize = limits::SESSION_QUEUE_BYTES, "bytes", |v| check::between(*v, 1 << 16, 1 << 30);
         /// Sessions of one user; the oldest is closed beyond it.
         sessions_per_user: usize = limits::SESSIONS_PER_USER, "sessions", |v| check::between(*v, 1, 10_000);
+        /// Sessions that open at once, at most: fewer do while reads take longer than usual.
+        syncs_at_once: usize = limits::SYNCS_AT_ONCE, "sessions", |v| check::between(*v, 1, 10_000);
     }
     /// REST and gRPC for tenants and the operator.
     api: Api {

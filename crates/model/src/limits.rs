@@ -127,7 +127,7 @@ limits! {
     CURSORS: usize = 2_000, "cursors", "Cursors of one hello or sync; conversations beyond them are listed without their events.";
     PAGE_EVENTS: usize = 200, "events", "Events of one page.";
     PAGE_CONVERSATIONS: usize = 100, "conversations", "Conversations of one page.";
-    SYNCS_AT_ONCE: usize = 64, "sessions", "Sessions of one gateway that open at once: register and catch up; more wait for their turn.";
+    SYNCS_AT_ONCE: usize = 64, "sessions", "Sessions of one gateway that open at once, at most: register and catch up; more wait for their turn, and fewer open while reads take longer than usual.";
     SYNC_EVENTS: usize = 100, "events", "Missed events of one conversation that a sync brings; the client pages for more.";
     SESSION_QUEUE_BYTES: usize = 1_048_576, "bytes", "What waits for a session; beyond it the session is closed as too slow (4008).";
     SESSION_COMMANDS_IN_FLIGHT: usize = 1_024, "commands", "Unanswered commands of a session; beyond it a command is refused.";

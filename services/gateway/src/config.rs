@@ -26,6 +26,8 @@ pub struct GatewayConfig {
     pub session_queue_bytes: usize,
     /// Sessions of one user; the oldest is closed beyond it.
     pub sessions_per_user: usize,
+    /// Sessions that register and catch up at once; more wait for their turn.
+    pub syncs_at_once: usize,
     /// Sessions of a channel whose writes are gathered, at least.
     pub gather_sessions: usize,
 }
@@ -42,6 +44,7 @@ impl GatewayConfig {
             commands_burst: limits::SESSION_COMMANDS_BURST,
             session_queue_bytes: limits::SESSION_QUEUE_BYTES,
             sessions_per_user: limits::SESSIONS_PER_USER,
+            syncs_at_once: limits::SYNCS_AT_ONCE,
             gather_sessions: GATHER_SESSIONS,
         }
     }

@@ -16,11 +16,13 @@ mod attached;
 mod deliver;
 mod devices;
 mod fanouts;
+mod opening;
 mod registration;
 mod state;
 mod upkeep;
 
 pub use attached::Attached;
+pub(crate) use opening::Turn;
 pub use upkeep::Work;
 
 use std::{
@@ -43,12 +45,13 @@ use stonechat_rows::Rows;
 use stonechat_rpc::{Inbox, Presence, RouterLink};
 use stonechat_views::Views;
 use stonechat_webhooks::hook::Hooks;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::{GatewayConfig, Rules};
 use devices::Notes;
 use fanouts::Fanouts;
+use opening::Opening;
 use registration::Locks;
 use state::State;
 
@@ -99,7 +102,7 @@ pub struct Hub {
     locks: Locks,
     next_session: AtomicU64,
     /// For sessions that open, so that many at once leave something for those that are open.
-    pub(crate) opening: Semaphore,
+    pub(crate) opening: Opening,
     work: Mutex<VecDeque<Work>>,
     has_work: Notify,
     notes: Notes,
@@ -109,6 +112,7 @@ impl Hub {
     /// A hub without sessions.
     pub fn new(config: GatewayConfig, dependencies: HubDependencies, rules: Rules) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
+            opening: Opening::new(config.syncs_at_once),
             config,
             views: Views::new(Arc::clone(&dependencies.rows)),
             dependencies,
@@ -118,7 +122,6 @@ impl Hub {
             fanouts: Fanouts::default(),
             locks: Locks::default(),
             next_session: AtomicU64::new(1),
-            opening: Semaphore::new(stonechat_model::limits::SYNCS_AT_ONCE),
             work: Mutex::default(),
             has_work: Notify::new(),
             notes: Notes::default(),

@@ -14,10 +14,15 @@ use stonechat_proto::v1::{
     Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, event, server_frame,
 };
 use stonechat_views::{List, Window};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Session;
-use crate::{close::Close, hub::Attached, hub::Hub};
+use crate::{
+    close::Close,
+    hub::{Attached, Hub, Turn},
+};
+
+/// Conversations that are read and told at once: whoever chats meanwhile waits behind no more than these reads.
+const LISTED_AT_ONCE: usize = 25;
 
 impl Session {
     pub(super) async fn hello(&mut self, hello: Hello, now_us: TimeUs) {
@@ -43,7 +48,7 @@ impl Session {
         metrics::counter!("stonechat_gateway_hellos_total").increment(1);
         let rules = self.hub.rules;
         let opened = async {
-            let mut turn = Turn::wait(&self.hub).await;
+            let mut turn = self.hub.opening.turn().await;
             if rules.register_before_sync {
                 self.hub.attach(&session).await?;
             }
@@ -79,31 +84,6 @@ impl Session {
     }
 }
 
-/// A session's turn among those that open at once.
-#[derive(Default)]
-pub(super) struct Turn<'a>(Option<(&'a Semaphore, Option<SemaphorePermit<'a>>)>);
-
-impl<'a> Turn<'a> {
-    async fn wait(hub: &'a Hub) -> Self {
-        // Never closed.
-        Self(Some((&hub.opening, hub.opening.acquire().await.ok())))
-    }
-
-    /// Waits until the session has taken most of what it was told; others have their turn meanwhile.
-    async fn room(&mut self, session: &Attached) {
-        if session.outbox.has_room() {
-            return;
-        }
-        if let Some((_, permit)) = &mut self.0 {
-            *permit = None;
-        }
-        session.outbox.room().await;
-        if let Some((opening, permit)) = &mut self.0 {
-            *permit = opening.acquire().await.ok();
-        }
-    }
-}
-
 /// Tells a session its conversations, and what it missed in those it has cursors of and in its user log.
 pub(super) async fn sync(
     hub: &Hub,
@@ -117,7 +97,9 @@ pub(super) async fn sync(
         return Err(Error::new(Code::LimitExceeded, format!("at most {} cursors", limits::CURSORS)));
     }
     let (tenant, user) = (&session.tenant, &session.user);
+    let began_us = (hub.dependencies.now_us)();
     let listed_at = hub.views.user_log_seq(tenant, user).await?;
+    turn.note((hub.dependencies.now_us)() - began_us);
     tell_conversations(hub, session, turn, id, cursors).await?;
     let window = Window::After(user_log_seq);
     let mut page = hub.views.user_log(tenant, user, window, limits::SYNC_EVENTS).await?;
@@ -162,8 +144,7 @@ async fn tell_conversations(
     let cursors: HashMap<&str, u64> = cursors.iter().map(|it| (it.conversation.as_str(), it.seq)).collect();
     let mut from: Option<String> = None;
     loop {
-        let List { items: sides, next } =
-            hub.views.sides(tenant, user, from.as_deref(), limits::PAGE_CONVERSATIONS).await?;
+        let List { items: sides, next } = hub.views.sides(tenant, user, from.as_deref(), LISTED_AT_ONCE).await?;
         let known: Vec<_> =
             sides.iter().filter(|it| it.joined_channel()).map(|it| (tenant.clone(), it.id.clone())).collect();
         hub.add_interest(std::slice::from_ref(session), &known).await?;
@@ -189,7 +170,9 @@ async fn tell_conversations(
             session.tell(server_frame::Kind::Page(Page { id, conversations: listed, more, ..Page::default() }));
         }
         for (conversation, seq) in behind {
-            turn.room(session).await;
+            if !session.outbox.has_room() {
+                turn.rest_while(session.outbox.room()).await;
+            }
             tell_missed(hub, session, id, &conversation, seq).await?;
         }
         match next {

@@ -14,7 +14,11 @@ use stonechat_errors::Error;
 use stonechat_model::TimeUs;
 use stonechat_proto::v1::{ClientFrame, Pong, client_frame, server_frame};
 
-use crate::{Encoding, Outbox, close::Close, hub::Attached, hub::Hub};
+use crate::{
+    Encoding, Outbox,
+    close::Close,
+    hub::{Attached, Hub, Turn},
+};
 use bucket::Bucket;
 
 /// One connection's session.
@@ -76,7 +80,7 @@ impl Session {
             client_frame::Kind::Hello(_) => self.outbox.close(Close::bad_frame("hello comes once")),
             client_frame::Kind::Command(command) => return self.command(session, command, now_us).await,
             client_frame::Kind::Sync(sync) => {
-                let (hub, mut turn) = (&self.hub, hello::Turn::default());
+                let (hub, mut turn) = (&self.hub, Turn::default());
                 return hello::sync(hub, session, &mut turn, sync.id, &sync.cursors, sync.user_log_seq).await;
             }
             client_frame::Kind::History(history) => return self.history(session, history).await,

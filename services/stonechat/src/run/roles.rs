@@ -269,6 +269,7 @@ impl Starting<'_> {
             commands_per_s: settings.commands_per_s,
             commands_burst: settings.commands_burst,
             session_queue_bytes: settings.session_queue_bytes,
+            syncs_at_once: settings.syncs_at_once,
             sessions_per_user: settings.sessions_per_user,
             ..GatewayConfig::new(way.node.clone())
         };
