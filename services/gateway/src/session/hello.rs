@@ -8,10 +8,11 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::{Either, select};
 use stonechat_errors::{Code, Error};
 use stonechat_model::{ConversationId, DeviceId, TimeUs, limits};
 use stonechat_proto::v1::{
-    Conversation, ConversationKind, Cursor, Hello, Page, Ready, SessionLimits, Synced, event, server_frame,
+    Conversation, ConversationKind, Cursor, Hello, Page, Pong, Ready, SessionLimits, Synced, event, server_frame,
 };
 use stonechat_views::{List, Window};
 
@@ -21,6 +22,8 @@ use crate::{
     hub::{Attached, Hub, Turn},
 };
 
+/// Signs of life within the time after which a client gives a silent server up.
+const SIGNS_OF_LIFE: u32 = 4;
 /// Conversations that are read and told at once: whoever chats meanwhile waits behind no more than these reads.
 const LISTED_AT_ONCE: usize = 25;
 
@@ -48,7 +51,7 @@ impl Session {
         metrics::counter!("stonechat_gateway_hellos_total").increment(1);
         let rules = self.hub.rules;
         let opened = async {
-            let mut turn = self.hub.opening.turn().await;
+            let mut turn = self.turn(&session).await;
             if rules.register_before_sync {
                 self.hub.attach(&session).await?;
             }
@@ -61,6 +64,22 @@ impl Session {
         if let Err(error) = opened.await {
             // Half a sync is none: the client comes again.
             self.outbox.close(Close::try_again(error.reason));
+        }
+    }
+
+    /// Waits until it is the session's turn to open; its client is told now and then that the server is there, since what
+    /// it says itself is not read meanwhile.
+    async fn turn(&self, session: &Attached) -> Turn<'_> {
+        let mut waiting = std::pin::pin!(self.hub.opening.turn());
+        loop {
+            let sign = (self.hub.dependencies.sleep)(self.hub.config.heartbeat / SIGNS_OF_LIFE);
+            match select(waiting.as_mut(), sign).await {
+                Either::Left((turn, _)) => return turn,
+                Either::Right(_) => {
+                    let time_us = (self.hub.dependencies.now_us)();
+                    session.tell(server_frame::Kind::Pong(Pong { id: 0, time_us }));
+                }
+            }
         }
     }
 
