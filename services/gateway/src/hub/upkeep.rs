@@ -188,7 +188,7 @@ impl Hub {
     }
 
     /// Closes a session whose credential is good no more: that may have been told when it could not be heard.
-    async fn check_credential(&self, session: &Arc<Attached>) -> Result<(), Error> {
+    pub(crate) async fn check_credential(&self, session: &Arc<Attached>) -> Result<(), Error> {
         let now_us = (self.dependencies.now_us)();
         let verifier = &self.dependencies.verifier;
         match verifier.still_valid(&session.claims(), &session.device, session.opened_us, now_us).await {

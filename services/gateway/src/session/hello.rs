@@ -55,6 +55,8 @@ impl Session {
             if rules.register_before_sync {
                 self.hub.attach(&session).await?;
             }
+            // What became of the user before was told to nobody here, and the turn may have been long in coming.
+            self.hub.check_credential(&session).await?;
             sync(&self.hub, &session, &mut turn, 0, &hello.cursors, hello.user_log_seq).await?;
             if !rules.register_before_sync {
                 self.hub.attach(&session).await?;
