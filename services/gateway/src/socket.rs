@@ -155,13 +155,13 @@ impl Connection {
     /// have more to say than may wait.
     async fn handle(&mut self, frame: ClientFrame) -> Result<(), Option<Close>> {
         let Self { session, stream, hub, .. } = self;
-        let (outbox, writer) = (Arc::clone(session.outbox()), Writer::of(session, hub));
+        let writer = Writer::of(session, hub);
         let mut handling = Box::pin(session.handle(frame, now_us()));
         loop {
             let next = tokio::select! {
                 biased;
                 () = handling.as_mut() => return Ok(()),
-                next = outbox.next(GATHER_BYTES) => next,
+                next = writer.outbox.next(GATHER_BYTES) => next,
             };
             match next {
                 Next::Frames(frames) => writer.write(stream, frames).await?,
