@@ -15,8 +15,8 @@ pub fn imported_item(line: &[u8]) -> Result<DataItem, Error> {
     serde_json::from_slice(line).map_err(|e| Error::invalid(format!("line is no item: {e}")))
 }
 
-/// Makes the record that brings a user's profile in; it stands where it says, or now.
-pub fn imported_user(tenant: &TenantId, user: User, now_us: TimeUs) -> Result<CommandRecord, Error> {
+/// Makes the record that brings a user's profile in, which stands where it says, or now; gives the user as well.
+pub fn imported_user(tenant: &TenantId, user: User, now_us: TimeUs) -> Result<(UserId, CommandRecord), Error> {
     let id = UserId::parse(&user.id).map_err(|e| Error::invalid(format!("user: {e}")))?;
     check_plain("name", &user.name, limits::NAME_BYTES)?;
     check_plain("avatar", &user.avatar, limits::AVATAR_BYTES)?;
@@ -27,7 +27,8 @@ pub fn imported_user(tenant: &TenantId, user: User, now_us: TimeUs) -> Result<Co
     };
     let change = ProfileChanged { name: Some(user.name), avatar: Some(user.avatar) };
     let record = user_record(tenant, &id, user_action::Kind::UpdateProfile(change));
-    Ok(CommandRecord { imported: Some(Imported { time_us, ..Imported::default() }), ..record })
+    let imported = Some(Imported { time_us, ..Imported::default() });
+    Ok((id, CommandRecord { imported, ..record }))
 }
 
 /// A user's side of a conversation as an import brings it.

@@ -40,7 +40,7 @@ pub fn line(data: &[u8]) {
     let as_json = serde_json::to_vec(&item);
     let tenant = &WORLD.tenant;
     let records = match item.item {
-        Some(Item::User(user)) => imported_user(tenant, user, NOW_US).map(|record| vec![record]),
+        Some(Item::User(user)) => imported_user(tenant, user, NOW_US).map(|(_, record)| vec![record]),
         Some(Item::Entry(entry)) => match entry.event {
             Some(event) => {
                 let record = block_on(imported_event(&WORLD.views, tenant, &entry.conversation, event));

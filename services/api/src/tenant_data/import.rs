@@ -103,8 +103,7 @@ impl Import {
     }
 
     fn take_user(&mut self, user: User) -> Result<(), Error> {
-        let id = UserId::parse(&user.id).map_err(|e| Error::invalid(format!("user: {e}")))?;
-        let command = imported_user(&self.tenant, user, now_us())?;
+        let (id, command) = imported_user(&self.tenant, user, now_us())?;
         self.users.push((self.commands.len(), id));
         self.push(command);
         self.done.users += 1;
