@@ -36,6 +36,8 @@ macro_rules! rows_conformance {
         $crate::rows_conformance!(@cases $make:
             what_was_written_is_read,
             bulk_reads_keep_the_keys_order,
+            bulk_reads_span_partitions,
+            every_table_is_read_across_partitions,
             every_table_takes_rows,
             an_empty_value_is_a_row,
             a_large_value_is_kept,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use stonechat_model::{ClientId, limits};
 
-use super::{Engine, assert_reads, expiring, log, member, put, read, write};
+use super::{Engine, assert_reads, expiring, log, member, put, read, text, write};
 use crate::{ColumnKind, Key, KeyPart, Range, RowsError, tables};
 
 /// How long a row may take to expire.
@@ -38,6 +38,49 @@ pub async fn bulk_reads_keep_the_keys_order(engine: &Engine) {
         assert!(row.as_ref().is_none_or(|row| row.key == *key));
     }
     assert!(engine.rows.get(&[]).await.unwrap().is_empty());
+}
+
+/// Rows of many partitions, alike but for one part of it, are read at once in the order of their keys.
+pub async fn bulk_reads_span_partitions(engine: &Engine) {
+    const CONVERSATIONS: usize = 70;
+    let written = |number: usize| !number.is_multiple_of(7);
+    let keys: Vec<Key> = (0..CONVERSATIONS)
+        .flat_map(|number| {
+            let name = format!("c{number}");
+            [tables::head(&log("acme", &name)), member(&name, "alice"), member(&name, "bob")]
+        })
+        .collect();
+    let number_of = |place: usize| place / 3;
+    let puts = keys.iter().enumerate().filter(|(place, _)| written(number_of(*place)));
+    write(engine, puts.map(|(place, key)| put(key.clone(), 1, &place.to_string()))).await;
+    let rows = engine.rows.get(&keys).await.unwrap();
+    for (place, (key, row)) in keys.iter().zip(rows).enumerate() {
+        let expected = written(number_of(place)).then(|| (1, place.to_string()));
+        assert!(row.as_ref().is_none_or(|row| row.key == *key));
+        assert_eq!(row.as_ref().map(text).map(|(version, value)| (version, value.to_owned())), expected, "{key:?}");
+    }
+}
+
+/// Of every declared table rows of two partitions are read at once, which differ in the last column of it.
+pub async fn every_table_is_read_across_partitions(engine: &Engine) {
+    let key = |table: &'static crate::Table, number: u64| {
+        let last = table.partition.len() - 1;
+        let columns = table.partition.iter().chain(table.clustering).enumerate();
+        let part = |(place, column): (usize, &crate::Column)| match column.kind {
+            ColumnKind::Text if place == last => KeyPart::from(number.to_string().as_str()),
+            ColumnKind::Number if place == last => KeyPart::from(number),
+            ColumnKind::Text => KeyPart::from(column.name),
+            ColumnKind::Number => KeyPart::from(column.name.len() as u64),
+        };
+        Key::new(table, columns.map(part))
+    };
+    let puts = |table| [put(key(table, 1), 1, table.name), put(key(table, 2), 2, table.name)];
+    write(engine, tables::ALL.iter().copied().flat_map(puts)).await;
+    for table in tables::ALL {
+        let rows = engine.rows.get(&[2, 3, 1].map(|number| key(table, number))).await.unwrap();
+        let found: Vec<_> = rows.iter().map(|row| row.as_ref().map(text)).collect();
+        assert_eq!(found, [Some((2, table.name)), None, Some((1, table.name))]);
+    }
 }
 
 /// Every declared table takes and gives rows by its own key.

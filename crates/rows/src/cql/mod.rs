@@ -11,6 +11,8 @@
 //! bytes, or in one batch, where the later one counts.
 
 mod config;
+mod read;
+mod replicas;
 mod schema;
 mod statements;
 mod values;
@@ -21,13 +23,15 @@ pub use config::CqlConfig;
 pub use schema::truncate;
 pub use schema::{CqlPrepared, Replication, prepare};
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use scylla::{
     client::{execution_profile::ExecutionProfile, session::Session, session_builder::SessionBuilder},
-    policies::{load_balancing::DefaultPolicy, speculative_execution::SimpleSpeculativeExecutionPolicy},
+    policies::{
+        load_balancing::{DefaultPolicy, LoadBalancingPolicy},
+        speculative_execution::SimpleSpeculativeExecutionPolicy,
+    },
     response::PagingState,
     statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
     value::{CqlValue, Row as CqlRow},
@@ -37,12 +41,10 @@ use tokio::sync::Semaphore;
 
 use crate::{Key, KeyPart, Put, Range, Row, Rows, RowsError, Table, tables};
 use statements::Statements;
-use values::{found, part_value, range_row, version_value};
+use values::{part_value, range_row, version_value};
 
 /// When a node has not answered after this, what may be done twice is asked of a second one as well.
 const SPECULATE_AFTER: Duration = Duration::from_millis(150);
-/// Keys of one partition that are read with one request.
-const KEYS_AT_ONCE: usize = 100;
 
 /// Rows in ScyllaDB.
 pub struct CqlRows {
@@ -55,24 +57,32 @@ pub struct CqlRows {
 /// What a call works with.
 struct Store {
     session: Session,
+    keyspace: String,
+    /// Which nodes are asked.
+    policy: Arc<dyn LoadBalancingPolicy>,
     statements: Vec<Statements>,
     /// Requests that the nodes have at once.
     requests: Semaphore,
     at_once: usize,
 }
 
-/// Connects without a keyspace.
-async fn connect(config: &CqlConfig) -> Result<Session, RowsError> {
+/// Those that have what is asked for, in the datacenter of the configuration.
+fn policy(config: &CqlConfig) -> Arc<dyn LoadBalancingPolicy> {
     let mut policy = DefaultPolicy::builder().token_aware(true);
     if let Some(datacenter) = &config.datacenter {
         policy = policy.prefer_datacenter(datacenter.clone());
     }
+    policy.build()
+}
+
+/// Connects without a keyspace.
+async fn connect(config: &CqlConfig, policy: Arc<dyn LoadBalancingPolicy>) -> Result<Session, RowsError> {
     let speculation = SimpleSpeculativeExecutionPolicy { max_retry_count: 1, retry_interval: SPECULATE_AFTER };
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .serial_consistency(Some(SerialConsistency::LocalSerial))
         .request_timeout(Some(config.request_timeout))
-        .load_balancing_policy(policy.build())
+        .load_balancing_policy(policy)
         .speculative_execution_policy(Some(Arc::new(speculation)))
         .build();
     let mut builder = SessionBuilder::new()
@@ -98,12 +108,14 @@ impl CqlRows {
     /// No node answers; the keyspace or a table is missing or of another shape.
     pub async fn open(config: &CqlConfig) -> Result<Arc<Self>, RowsError> {
         schema::check_name(&config.keyspace)?;
-        let session = connect(config).await?;
+        let policy = policy(config);
+        let session = connect(config, Arc::clone(&policy)).await?;
         schema::check(&session, &config.keyspace).await?;
         session.use_keyspace(&config.keyspace, false).await.map_err(failed)?;
         let at_once = config.in_flight.max(1);
         let statements = tables::ALL.iter().map(|table| Statements::new(table)).collect();
-        let store = Arc::new(Store { session, statements, requests: Semaphore::new(at_once), at_once });
+        let (keyspace, requests) = (config.keyspace.clone(), Semaphore::new(at_once));
+        let store = Arc::new(Store { session, keyspace, policy, statements, requests, at_once });
         Ok(Arc::new(Self { store, calls: Arc::new(Semaphore::new(at_once)), timeout: config.request_timeout }))
     }
 
@@ -171,80 +183,6 @@ impl Store {
                 _ => return Ok(found),
             }
         }
-    }
-
-    async fn get_one(&self, key: &Key) -> Result<Option<Row>, RowsError> {
-        let statement = self.statements(key.table)?.get(&self.session).await?;
-        let values = key.parts.iter().map(part_value).collect::<Result<_, _>>()?;
-        let row = self.execute(statement, values).await?.into_iter().next();
-        row.map(|row| found(key.clone(), row.columns)).transpose()
-    }
-
-    async fn get_placed(&self, keys: &[Key], place: usize) -> Result<Option<(usize, Row)>, RowsError> {
-        Ok(self.get_one(&keys[place]).await?.map(|row| (place, row)))
-    }
-
-    /// Reads keys of one partition; gives them by their clustering part.
-    async fn get_some(&self, keys: &[&Key]) -> Result<HashMap<KeyPart, Row>, RowsError> {
-        let Some(first) = keys.first() else { return Ok(HashMap::new()) };
-        let statement = self.statements(first.table)?.get_some(&self.session).await?;
-        let mut values: Vec<CqlValue> = first.partition().iter().map(part_value).collect::<Result<_, _>>()?;
-        let parts = keys.iter().flat_map(|key| key.clustering()).map(part_value);
-        values.push(CqlValue::List(parts.collect::<Result<_, _>>()?));
-        let rows = self.execute(statement, values).await?;
-        let row = |row: CqlRow| {
-            let row = range_row(first.table, first.partition(), row.columns)?;
-            let part = row.key.clustering().first().cloned();
-            part.map(|part| (part, row)).ok_or_else(|| RowsError::Corrupt("row without its key".to_owned()))
-        };
-        rows.into_iter().map(row).collect()
-    }
-
-    async fn get_all(&self, keys: &[Key]) -> Result<Vec<Option<Row>>, RowsError> {
-        let mut found = vec![None; keys.len()];
-        let mut groups: HashMap<(&str, &[KeyPart]), Vec<usize>> = HashMap::new();
-        for (place, key) in keys.iter().enumerate() {
-            key.check()?;
-            groups.entry((key.table.name, key.partition())).or_default().push(place);
-        }
-        let mut reads = Vec::with_capacity(groups.len());
-        for places in groups.values().flat_map(|places| places.chunks(KEYS_AT_ONCE)) {
-            reads.push(self.get_group(keys, places));
-        }
-        let mut reads = stream::iter(reads).buffer_unordered(self.at_once);
-        while let Some(rows) = reads.try_next().await? {
-            for (place, row) in rows {
-                found[place] = Some(row);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Reads keys of one partition, by their places among all.
-    async fn get_group(&self, keys: &[Key], places: &[usize]) -> Result<Vec<(usize, Row)>, RowsError> {
-        if let [place] = places {
-            return Ok(self.get_placed(keys, *place).await?.into_iter().collect());
-        }
-        let some: Vec<&Key> = places.iter().map(|place| &keys[*place]).collect();
-        if some.iter().any(|key| key.clustering().is_empty()) {
-            // The same key several times.
-            let row = self.get_one(some[0]).await?;
-            return Ok(row.map_or_else(Vec::new, |row| places.iter().map(|place| (*place, row.clone())).collect()));
-        }
-        if some.iter().any(|key| key.clustering().len() > 1) {
-            let mut reads = Vec::with_capacity(places.len());
-            for place in places {
-                reads.push(self.get_placed(keys, *place));
-            }
-            let read: Vec<_> = stream::iter(reads).buffer_unordered(self.at_once).try_collect().await?;
-            return Ok(read.into_iter().flatten().collect());
-        }
-        let rows = self.get_some(&some).await?;
-        let row = |place: &usize| {
-            let part = keys[*place].clustering().first()?;
-            rows.get(part).map(|row| (*place, row.clone()))
-        };
-        Ok(places.iter().filter_map(row).collect())
     }
 
     async fn read_range(&self, range: Range) -> Result<Vec<Row>, RowsError> {

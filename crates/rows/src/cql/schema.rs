@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use scylla::{client::session::Session, value::CqlValue};
 
-use super::{CqlConfig, connect, failed};
+use super::{CqlConfig, connect, failed, policy};
 use crate::{ColumnKind, RowsError, Table, tables};
 
 /// What the schema has been brought to, each step once; a new one is added at the end.
@@ -50,7 +50,7 @@ pub struct CqlPrepared {
 /// Everything that does not fit; nodes that do not answer.
 pub async fn prepare(config: &CqlConfig, replication: Replication) -> Result<CqlPrepared, RowsError> {
     check_name(&config.keyspace)?;
-    let session = connect(config).await?;
+    let session = connect(config, policy(config)).await?;
     let mut tries = 1;
     loop {
         match make(&session, config, replication).await {
@@ -101,7 +101,7 @@ async fn make(session: &Session, config: &CqlConfig, replication: Replication) -
 #[cfg(feature = "conformance")]
 pub async fn truncate(config: &CqlConfig) -> Result<(), RowsError> {
     check_name(&config.keyspace)?;
-    let session = connect(config).await?;
+    let session = connect(config, policy(config)).await?;
     for table in tables::ALL {
         let name = format!("{}.{}", config.keyspace, table.name);
         let any = session.query_unpaged(format!("SELECT version FROM {name} LIMIT 1"), ()).await.map_err(failed)?;

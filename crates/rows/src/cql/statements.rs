@@ -22,6 +22,7 @@ pub(super) struct Statements {
     put: OnceCell<PreparedStatement>,
     get: OnceCell<PreparedStatement>,
     get_some: OnceCell<PreparedStatement>,
+    get_across: OnceCell<PreparedStatement>,
     delete: OnceCell<PreparedStatement>,
     delete_partition: OnceCell<PreparedStatement>,
     insert_new: OnceCell<PreparedStatement>,
@@ -38,9 +39,9 @@ enum Kind {
 
 impl Statements {
     pub fn new(table: &'static Table) -> Self {
-        let (put, get, get_some, delete, delete_partition, insert_new, replace) = Default::default();
+        let (put, get, get_some, get_across, delete, delete_partition, insert_new, replace) = Default::default();
         let ranges = (0..RANGES).map(|_| OnceCell::new()).collect();
-        Self { table, put, get, get_some, delete, delete_partition, insert_new, replace, ranges }
+        Self { table, put, get, get_some, get_across, delete, delete_partition, insert_new, replace, ranges }
     }
 
     /// The first of the clustering columns.
@@ -87,6 +88,20 @@ impl Statements {
             format!("SELECT {clustering}, value, version FROM {table} WHERE {partition} AND {clustering} IN ?")
         };
         prepared(session, &self.get_some, Kind::Repeatable, text).await
+    }
+
+    /// For keys that differ in the last column of their partition only. Values: the other columns of the partition, list of
+    /// what is in the last one, clustering. Columns: the last one of the partition, value, version.
+    pub async fn get_across(&self, session: &Session) -> Result<&PreparedStatement, RowsError> {
+        let no_partition = || RowsError::BadRequest(format!("{} has no partition", self.table.name));
+        let (last, others) = self.table.partition.split_last().ok_or_else(no_partition)?;
+        let text = || {
+            let equal = others.iter().map(|column| format!("{} = ? AND ", column.name)).collect::<String>();
+            let within = self.table.clustering.iter().map(|column| format!(" AND {} = ?", column.name));
+            let (name, table, within) = (last.name, self.table.name, within.collect::<String>());
+            format!("SELECT {name}, value, version FROM {table} WHERE {equal}{name} IN ?{within}")
+        };
+        prepared(session, &self.get_across, Kind::Repeatable, text).await
     }
 
     /// Values: timestamp, key.

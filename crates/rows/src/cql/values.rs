@@ -37,6 +37,18 @@ pub(super) fn found(key: Key, columns: Vec<Option<CqlValue>>) -> Result<Row, Row
     }
 }
 
+/// The part of a key in the column at this place among those of the key.
+pub(super) fn key_part(table: &Table, place: usize, value: Option<CqlValue>) -> Result<KeyPart, RowsError> {
+    let column = table.partition.iter().chain(table.clustering).nth(place);
+    match (column.map(|column| column.kind), value) {
+        (Some(ColumnKind::Text), Some(CqlValue::Text(text))) => Ok(KeyPart::from(text.as_str())),
+        (Some(ColumnKind::Number), Some(CqlValue::BigInt(number))) => {
+            u64::try_from(number).map(KeyPart::Number).map_err(|_| corrupt(table))
+        }
+        _ => Err(corrupt(table)),
+    }
+}
+
 /// A row of a partition: every clustering part, value, version.
 pub(super) fn range_row(
     table: &'static Table,
@@ -47,14 +59,9 @@ pub(super) fn range_row(
         return Err(corrupt(table));
     }
     let mut key = Key::new(table, partition.iter().cloned());
-    for (column, value) in table.clustering.iter().zip(columns.drain(..table.clustering.len())) {
-        key.parts.push(match (column.kind, value) {
-            (ColumnKind::Text, Some(CqlValue::Text(text))) => KeyPart::from(text.as_str()),
-            (ColumnKind::Number, Some(CqlValue::BigInt(number))) => {
-                KeyPart::Number(u64::try_from(number).map_err(|_| corrupt(table))?)
-            }
-            _ => return Err(corrupt(table)),
-        });
+    for value in columns.drain(..table.clustering.len()) {
+        let part = key_part(table, key.parts.len(), value)?;
+        key.parts.push(part);
     }
     found(key, columns)
 }

@@ -1,4 +1,4 @@
-//! Writes: in steps, and within a step as few requests as there are partitions.
+//! Writes: in steps, and within a step with few requests: what the same nodes have is written together.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -11,6 +11,7 @@ use stonechat_model::now_us;
 
 use super::{
     Store, failed,
+    replicas::Replicas,
     values::{part_value, version_value},
 };
 use crate::{Key, KeyPart, Put, RowsError, Table, tables};
@@ -19,6 +20,8 @@ use crate::{Key, KeyPart, Put, RowsError, Table, tables};
 const BATCH_BYTES: usize = 16 * 1024;
 /// Bytes of a row beside its value, about.
 const ROW_BYTES: usize = 128;
+/// Partitions of one batch; Cassandra warns of more than ten.
+const PARTITIONS_AT_ONCE: usize = 8;
 
 /// When a put is written: events and what settles whether they were decided, what derives from them, heads.
 fn step(put: &Put) -> usize {
@@ -53,26 +56,57 @@ fn without_replaced(puts: Vec<Put>) -> Vec<Put> {
     kept
 }
 
-/// Puts of one partition that are written with one request.
-fn requests(puts: Vec<Put>) -> Vec<Vec<Put>> {
-    let mut requests: Vec<(Vec<Put>, usize)> = Vec::new();
+fn bytes(put: &Put) -> usize {
+    put.value.len() + ROW_BYTES
+}
+
+/// Puts of one partition, as many as fit into a request.
+fn by_partition(puts: Vec<Put>) -> Vec<Vec<Put>> {
+    let mut groups: Vec<(Vec<Put>, usize)> = Vec::new();
     let mut open: HashMap<(&'static str, Vec<KeyPart>), usize> = HashMap::new();
     for put in puts {
-        let bytes = put.value.len() + ROW_BYTES;
+        let bytes = bytes(&put);
         let partition = (put.key.table.name, put.key.partition().to_vec());
-        let place = open.get(&partition).copied().filter(|place| requests[*place].1 + bytes <= BATCH_BYTES);
+        let place = open.get(&partition).copied().filter(|place| groups[*place].1 + bytes <= BATCH_BYTES);
         match place {
             Some(place) => {
-                requests[place].0.push(put);
-                requests[place].1 += bytes;
+                groups[place].0.push(put);
+                groups[place].1 += bytes;
             }
             None => {
-                open.insert(partition, requests.len());
-                requests.push((vec![put], bytes));
+                open.insert(partition, groups.len());
+                groups.push((vec![put], bytes));
             }
         }
     }
-    requests.into_iter().map(|(puts, _)| puts).collect()
+    groups.into_iter().map(|(puts, _)| puts).collect()
+}
+
+/// Groups of puts that the same nodes have, as many as fit into a request.
+fn by_replicas(groups: Vec<Vec<Put>>, replicas: Vec<Replicas>) -> Vec<Vec<Put>> {
+    struct Request {
+        puts: Vec<Put>,
+        bytes: usize,
+        partitions: usize,
+    }
+    let mut requests: Vec<Request> = Vec::new();
+    let mut open: HashMap<Replicas, usize> = HashMap::new();
+    for (mut puts, nodes) in groups.into_iter().zip(replicas) {
+        let bytes = puts.iter().map(bytes).sum::<usize>();
+        let fits = |request: &Request| request.bytes + bytes <= BATCH_BYTES && request.partitions < PARTITIONS_AT_ONCE;
+        match open.get(&nodes).map(|place| &mut requests[*place]).filter(|request| fits(request)) {
+            Some(request) => {
+                request.puts.append(&mut puts);
+                request.bytes += bytes;
+                request.partitions += 1;
+            }
+            None => {
+                open.insert(nodes, requests.len());
+                requests.push(Request { puts, bytes, partitions: 1 });
+            }
+        }
+    }
+    requests.into_iter().map(|request| request.puts).collect()
 }
 
 fn values(put: &Put) -> Result<Vec<CqlValue>, RowsError> {
@@ -113,24 +147,34 @@ impl Store {
             steps[step(&put)].push(put);
         }
         for puts in steps {
-            let writes = stream::iter(requests(puts).into_iter().map(|puts| self.write_some(puts)));
+            let writes = stream::iter(self.requests(puts).await?.into_iter().map(|puts| self.write_some(puts)));
             writes.buffer_unordered(self.at_once).try_collect::<Vec<()>>().await?;
         }
         Ok(())
     }
 
-    /// Writes puts of one partition with one request.
+    /// What is written with one request each.
+    async fn requests(&self, puts: Vec<Put>) -> Result<Vec<Vec<Put>>, RowsError> {
+        let groups = by_partition(puts);
+        if groups.len() < 2 {
+            return Ok(groups);
+        }
+        let firsts = groups.iter().filter_map(|puts| puts.first()).map(|put| &put.key);
+        let replicas = self.replicas_of(firsts).await?;
+        Ok(by_replicas(groups, replicas))
+    }
+
+    /// Writes puts that the same nodes have with one request.
     async fn write_some(&self, puts: Vec<Put>) -> Result<(), RowsError> {
-        let Some(first) = puts.first() else { return Ok(()) };
-        let statement = self.statements(first.key.table)?.put(&self.session).await?;
-        if puts.len() == 1 {
-            return self.execute(statement, values(first)?).await.map(drop);
+        if let [put] = puts.as_slice() {
+            let statement = self.statements(put.key.table)?.put(&self.session).await?;
+            return self.execute(statement, values(put)?).await.map(drop);
         }
         let mut batch = Batch::new(BatchType::Unlogged);
         batch.set_is_idempotent(true);
         let mut rows = Vec::with_capacity(puts.len());
         for put in &puts {
-            batch.append_statement(statement.clone());
+            batch.append_statement(self.statements(put.key.table)?.put(&self.session).await?.clone());
             rows.push(values(put)?);
         }
         let _permit = self.requests.acquire().await.map_err(failed)?;
@@ -169,7 +213,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use stonechat_model::{LogId, LogKey, TenantId, UserId};
+    use stonechat_model::{LogId, LogKey, TenantId, UserId, limits};
 
     use super::*;
 
@@ -200,8 +244,26 @@ mod tests {
         static LARGE: [u8; BATCH_BYTES / 2] = [0; BATCH_BYTES / 2];
         let puts = (1..=6).map(|seq| put(tables::event(&log(), seq), 1, &LARGE));
         let puts = puts.chain([put(tables::event(&log(), 5_000), 1, b"x"), put(tables::event(&log(), 5_001), 1, b"y")]);
-        let sizes: Vec<usize> = requests(puts.collect()).iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = by_partition(puts.collect()).iter().map(Vec::len).collect();
         assert_eq!(sizes, [1, 1, 1, 1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn what_the_same_nodes_have_goes_together_unless_it_is_too_much() {
+        static LARGE: [u8; BATCH_BYTES - 2 * ROW_BYTES] = [0; BATCH_BYTES - 2 * ROW_BYTES];
+        let group = |number: u64, value| vec![put(tables::event(&log(), number * limits::EVENTS_PER_BUCKET), 1, value)];
+        let nodes = |ids: &[u128]| ids.iter().copied().collect::<Replicas>();
+        let sizes = |groups: Vec<(Vec<Put>, Replicas)>| {
+            let (groups, replicas) = groups.into_iter().unzip();
+            by_replicas(groups, replicas).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        let apart =
+            [(group(0, b"x"), nodes(&[1, 2])), (group(1, b"x"), nodes(&[1, 3])), (group(2, b"x"), nodes(&[1, 2]))];
+        assert_eq!(sizes(apart.into()), [2, 1]);
+        let many = (0..=PARTITIONS_AT_ONCE as u64).map(|number| (group(number, b"x"), nodes(&[1])));
+        assert_eq!(sizes(many.collect()), [PARTITIONS_AT_ONCE, 1]);
+        let large = (0..3).map(|number| (group(number, &LARGE), nodes(&[1])));
+        assert_eq!(sizes(large.collect()), [1, 1, 1]);
     }
 
     #[test]
