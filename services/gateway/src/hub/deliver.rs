@@ -50,6 +50,7 @@ impl Inbox for Hub {
             }
         }
         for outcome in outcomes {
+            self.opening.command_ended(&outcome.origin);
             if let Some(session) = state.get(outcome.origin.session) {
                 session.end_command();
                 wakers.extend(session.outbox.put([session.encoding.encode(answer(outcome))]));

@@ -112,7 +112,11 @@ impl Hub {
     /// A hub without sessions.
     pub fn new(config: GatewayConfig, dependencies: HubDependencies, rules: Rules) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
-            opening: Opening::new(config.syncs_at_once),
+            opening: Opening::new(
+                config.syncs_at_once,
+                Arc::clone(&dependencies.sleep),
+                Arc::clone(&dependencies.now_us),
+            ),
             config,
             views: Views::new(Arc::clone(&dependencies.rows)),
             dependencies,

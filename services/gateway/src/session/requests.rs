@@ -33,6 +33,7 @@ pub(super) async fn submit(hub: &Hub, session: &Attached, id: u64, mut record: C
         return Err(Error::new(Code::RateLimited, "too many commands wait for their outcome"));
     }
     record.origin = Some(Origin { node: hub.config.id.to_string(), session: session.id, id });
+    hub.opening.command_began(session.id, id);
     let submitted = hub.dependencies.link.submit(record).await;
     if submitted.is_err() {
         session.end_command();

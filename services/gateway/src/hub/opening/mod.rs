@@ -1,0 +1,234 @@
+//! How many sessions open at once.
+//!
+//! A session that opens reads much. When a gateway is lost all its sessions come at once, and whoever chats meanwhile
+//! waits behind their reads. So two times tell how much the rows bear: that of one small read, the same for every session
+//! that opens, and that until the outcome of a command, which is what those who are open notice. While both take about as
+//! long as when nobody opens, more open at once, and fewer where one takes longer; at last one opens, with a rest before
+//! the next.
+
+mod pace;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use stonechat_model::TimeUs;
+use stonechat_proto::internal::v1::Origin;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Sleep;
+use pace::Pace;
+
+/// After so long the outcome of a command is not waited for any more.
+const LOST_US: TimeUs = 10_000_000;
+/// How much the time that a session took to open counts for what the next one is expected to take.
+const RECENT: f64 = 0.2;
+
+/// The turns of sessions that open, in the order in which they come.
+pub(crate) struct Opening {
+    turns: Semaphore,
+    state: Mutex<State>,
+    sleep: Arc<Sleep>,
+    now_us: Arc<dyn Fn() -> TimeUs + Send + Sync>,
+}
+
+struct State {
+    pace: Pace,
+    /// Turns that there are, taken or not: more than there should be until they are given back.
+    granted: usize,
+    taken: usize,
+    /// Turns that ever began.
+    begun: u64,
+    /// How long a turn takes.
+    turn_us: f64,
+    /// The command whose outcome is timed: one at a time tells enough.
+    timed: Option<TimedCommand>,
+}
+
+struct TimedCommand {
+    session: u64,
+    id: u64,
+    began_us: TimeUs,
+    /// Whether nobody opened then, and the turns that had begun.
+    was_calm: bool,
+    begun: u64,
+}
+
+impl State {
+    /// How long nobody opens before the next one does.
+    fn rest(&self) -> Duration {
+        Duration::from_micros((self.turn_us * self.pace.rest()) as u64)
+    }
+}
+
+impl Opening {
+    /// At most so many at once.
+    pub fn new(most: usize, sleep: Arc<Sleep>, now_us: Arc<dyn Fn() -> TimeUs + Send + Sync>) -> Self {
+        let pace = Pace::new(most);
+        let granted = pace.at_once();
+        let state = State { pace, granted, taken: 0, begun: 0, turn_us: 0.0, timed: None };
+        Self { turns: Semaphore::new(granted), state: Mutex::new(state), sleep, now_us }
+    }
+
+    /// Waits for a turn.
+    pub async fn turn(&self) -> Turn<'_> {
+        let mut turn = Turn { opening: Some(self), permit: None };
+        turn.wait().await;
+        turn
+    }
+
+    /// A command of a session is handed to a router.
+    pub fn command_began(&self, session: u64, id: u64) {
+        let mut state = self.state.lock();
+        let began_us = (self.now_us)();
+        if state.timed.as_ref().is_none_or(|timed| began_us - timed.began_us > LOST_US) {
+            let (was_calm, begun) = (state.taken == 0, state.begun);
+            state.timed = Some(TimedCommand { session, id, began_us, was_calm, begun });
+        }
+    }
+
+    /// The outcome of a session's command is there.
+    pub fn command_ended(&self, origin: &Origin) {
+        let mut state = self.state.lock();
+        let is_it = |timed: &mut TimedCommand| (timed.session, timed.id) == (origin.session, origin.id);
+        let Some(timed) = state.timed.take_if(is_it) else { return };
+        let took_us = (self.now_us)() - timed.began_us;
+        let is_calm = timed.was_calm && timed.begun == state.begun;
+        state.pace.note_command(took_us.max(0) as f64, is_calm);
+    }
+}
+
+/// A session's turn, until it is dropped. The default is no turn among others.
+#[derive(Default)]
+pub(crate) struct Turn<'a> {
+    opening: Option<&'a Opening>,
+    /// With the time when it began; `None` while it is waited for.
+    permit: Option<(SemaphorePermit<'a>, TimeUs)>,
+}
+
+impl Turn<'_> {
+    async fn wait(&mut self) {
+        let Some(opening) = self.opening else { return };
+        // Never closed.
+        let Ok(permit) = opening.turns.acquire().await else { return };
+        let rest = opening.state.lock().rest();
+        if !rest.is_zero() {
+            (opening.sleep)(rest).await;
+        }
+        let mut state = opening.state.lock();
+        state.taken += 1;
+        state.begun += 1;
+        self.permit = Some((permit, (opening.now_us)()));
+    }
+
+    fn give_back(&mut self) {
+        let (Some(opening), Some((permit, began_us))) = (self.opening, self.permit.take()) else { return };
+        let took_us = (opening.now_us)() - began_us;
+        let mut state = opening.state.lock();
+        state.turn_us += RECENT * (took_us.max(0) as f64 - state.turn_us);
+        state.taken -= 1;
+        if state.granted > state.pace.at_once() {
+            state.granted -= 1;
+            permit.forget();
+        }
+    }
+
+    /// Lets others have their turn until something is done.
+    pub async fn rest_while(&mut self, waiting: impl Future<Output = ()>) {
+        self.give_back();
+        waiting.await;
+        self.wait().await;
+    }
+
+    /// A read that is the same for every session took so long.
+    pub fn note(&self, took_us: i64) {
+        let Some(opening) = self.opening else { return };
+        let mut state = opening.state.lock();
+        let taken = state.taken;
+        state.pace.note_read(took_us.max(0) as f64, taken);
+        let more = state.pace.at_once().saturating_sub(state.granted);
+        state.granted += more;
+        opening.turns.add_permits(more);
+        metrics::gauge!("stonechat_gateway_opening_limit").set(state.pace.limit());
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// Turns by a clock that stands still unless it is moved, where whoever rests does not get up again.
+    fn opening() -> (Opening, Arc<AtomicI64>) {
+        let clock = Arc::new(AtomicI64::new(0));
+        let (sleep, now) = (Arc::new(|_| futures::future::pending().boxed()), Arc::clone(&clock));
+        (Opening::new(64, sleep, Arc::new(move || now.load(Ordering::Relaxed))), clock)
+    }
+
+    #[test]
+    fn turns_come_and_go_with_the_pace() {
+        let (opening, _) = opening();
+        let turn = || opening.turn().now_or_never();
+        let mut turns: Vec<_> = (0..4).map(|_| turn().expect("a turn")).collect();
+        assert!(turn().is_none());
+        turns[0].note(1_000);
+        for _ in 0..8 {
+            turns[0].note(1_000);
+        }
+        turns.extend(turn());
+        assert_eq!(turns.len(), 5, "more where nothing is slow");
+        for _ in 0..200 {
+            turns[0].note(900_000);
+        }
+        turns.clear();
+        let kept: Vec<_> = std::iter::from_fn(turn).take(10).collect();
+        assert_eq!(kept.len(), 1, "fewer where reads take long");
+    }
+
+    #[test]
+    fn there_is_a_rest_where_outcomes_take_longer_while_sessions_open() {
+        let (opening, clock) = opening();
+        let command = |id, took_us| {
+            opening.command_began(7, id);
+            clock.fetch_add(took_us, Ordering::Relaxed);
+            opening.command_ended(&Origin { node: String::new(), session: 7, id });
+        };
+        (0..100).for_each(|id| command(id, 10_000));
+        for round in 0..200 {
+            let turn = opening.turn().now_or_never().expect("a turn");
+            turn.note(1_000);
+            (0..20).for_each(|id| command(id, 30_000));
+            drop(turn);
+            let rests = opening.state.lock().rest();
+            if !rests.is_zero() {
+                assert!(round > 4, "the number goes down step by step");
+                assert!(opening.turn().now_or_never().is_none(), "the next one waits");
+                let next = opening.turn().now_or_never();
+                assert!(next.is_none(), "whoever gave up waiting is in nobody's way");
+                return;
+            }
+        }
+        panic!("there is no rest");
+    }
+
+    #[test]
+    fn an_outcome_that_never_comes_does_not_end_the_timing() {
+        let (opening, clock) = opening();
+        opening.command_began(1, 1);
+        opening.command_began(2, 2);
+        opening.command_ended(&Origin { node: String::new(), session: 2, id: 2 });
+        assert!(opening.state.lock().timed.is_some(), "one at a time");
+        clock.fetch_add(LOST_US + 1, Ordering::Relaxed);
+        opening.command_began(3, 3);
+        opening.command_ended(&Origin { node: String::new(), session: 3, id: 3 });
+        assert!(opening.state.lock().timed.is_none());
+    }
+}
