@@ -63,6 +63,8 @@ pub(super) struct Logs {
     rules: Rules,
     loaded: HashMap<LogKey, Loaded>,
     batch: u64,
+    /// Those that this batch is about.
+    in_batch: Vec<LogKey>,
 }
 
 impl Loaded {
@@ -109,7 +111,7 @@ impl Loaded {
 impl Logs {
     /// None yet.
     pub fn new(rows: Arc<dyn Rows>, rules: Rules) -> Self {
-        Self { rows, rules, loaded: HashMap::new(), batch: 0 }
+        Self { rows, rules, loaded: HashMap::new(), batch: 0, in_batch: Vec::new() }
     }
 
     /// A log; it must be loaded.
@@ -125,6 +127,7 @@ impl Logs {
     /// Loads those logs that are not in memory, and rolls forward what an interrupted attempt left of them.
     pub async fn load(&mut self, logs: &[LogKey]) -> Result<Finished, RowsError> {
         self.batch += 1;
+        self.in_batch = logs.to_vec();
         let batch = self.batch;
         let mut missing = Vec::new();
         for log in logs {
@@ -214,8 +217,9 @@ impl Logs {
 
     /// Forgets what only this batch needed, and the logs that were not used for longest when there are too many.
     pub fn end_batch(&mut self) {
-        let batch = self.batch;
-        for loaded in self.loaded.values_mut().filter(|loaded| loaded.used == batch) {
+        // Not by looking at all that are in memory, of which there are many more.
+        for log in std::mem::take(&mut self.in_batch) {
+            let Some(loaded) = self.loaded.get_mut(&log) else { continue };
             loaded.facts.end_batch(limits::STATE_MEMBERS);
             if loaded.kind() == ConversationKind::Channel {
                 loaded.audience = None;
