@@ -11,6 +11,8 @@ use super::topics::KafkaSetupError;
 const STATISTICS_EVERY_MS: u64 = 5_000;
 /// How often a member is heard of at least, and learns that partitions are shared anew.
 const HEARTBEAT_MS: u128 = 1_000;
+/// How long a record waits for others: the default of Kafka's own producer since 4.0 (KIP-1030).
+const LINGER_MS: &str = "5";
 /// How often positions are committed.
 const COMMIT_EVERY_MS: u64 = 200;
 /// A record with its key and framing: an event is not much larger than the command that led to it.
@@ -181,7 +183,7 @@ impl KafkaConfig {
             .set("queue.buffering.max.messages", limits::KAFKA_QUEUE_RECORDS.to_string())
             .set("queue.buffering.max.kbytes", (limits::KAFKA_QUEUE_BYTES / 1_024).to_string());
         if !self.properties.contains_key("linger.ms") {
-            client.set("linger.ms", "1");
+            client.set("linger.ms", LINGER_MS);
         }
         client
     }

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rdkafka::producer::DeliveryFuture;
 use stonechat_model::{LogKey, limits};
 use stonechat_rows::Put;
 
@@ -14,7 +13,7 @@ use super::{
     client::unavailable,
     group::Group,
     prepare,
-    producer::Producer,
+    producer::{Delivery, Producer},
     reader::{Reader, Record},
     topics::KafkaSetupError,
 };
@@ -63,7 +62,7 @@ impl KafkaEventStream {
     }
 
     /// Waits for room: the owner, whose events these are, decides nothing meanwhile.
-    async fn send(&self, partition: u32, key: &[u8], payload: &[u8]) -> Result<DeliveryFuture, LogError> {
+    async fn send(&self, partition: u32, key: &[u8], payload: &[u8]) -> Result<Delivery, LogError> {
         loop {
             match self.producer.send(partition, key, payload) {
                 Err(LogError::Full) => tokio::time::sleep(FULL_PAUSE).await,
