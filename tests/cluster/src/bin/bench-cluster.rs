@@ -41,6 +41,9 @@ struct Arguments {
     /// Storage processes; with one of them the rows are embedded in it.
     #[arg(long, default_value_t = 2)]
     storages: usize,
+    /// Partitions of the logs: more than routers cost more than they bring at such loads.
+    #[arg(long, default_value_t = 2)]
+    partitions: u32,
     /// Users of messages.
     #[arg(long, default_value_t = 1_000)]
     users: usize,
@@ -123,6 +126,7 @@ impl Bench<'_> {
             gateways: size,
             routers: size,
             storages,
+            partitions: self.arguments.partitions,
             webhooks: 0,
             files: 0,
             settings,
