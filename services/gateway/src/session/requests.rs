@@ -36,6 +36,7 @@ pub(super) async fn submit(hub: &Hub, session: &Attached, id: u64, mut record: C
     hub.opening.command_began(session.id, id);
     let submitted = hub.dependencies.link.submit(record).await;
     if submitted.is_err() {
+        hub.opening.command_refused(session.id, id);
         session.end_command();
     }
     submitted

@@ -86,6 +86,12 @@ impl Opening {
         }
     }
 
+    /// A command was not taken: it has no outcome.
+    pub fn command_refused(&self, session: u64, id: u64) {
+        let is_it = |timed: &mut TimedCommand| (timed.session, timed.id) == (session, id);
+        self.state.lock().timed.take_if(is_it);
+    }
+
     /// The outcome of a session's command is there.
     pub fn command_ended(&self, origin: &Origin) {
         let mut state = self.state.lock();
@@ -230,5 +236,8 @@ mod tests {
         opening.command_began(3, 3);
         opening.command_ended(&Origin { node: String::new(), session: 3, id: 3 });
         assert!(opening.state.lock().timed.is_none());
+        opening.command_began(3, 4);
+        opening.command_refused(3, 4);
+        assert!(opening.state.lock().timed.is_none(), "one that was refused has no outcome");
     }
 }
