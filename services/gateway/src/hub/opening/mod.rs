@@ -20,6 +20,8 @@ use pace::Pace;
 
 /// After so long the outcome of a command is not waited for any more.
 const LOST_US: TimeUs = 10_000_000;
+/// The longest rest: turns that waited for rows that were away tell nothing of the next.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 /// How much the time that a session took to open counts for what the next one is expected to take.
 const RECENT: f64 = 0.2;
 
@@ -56,7 +58,7 @@ struct TimedCommand {
 impl State {
     /// How long nobody opens before the next one does.
     fn rest(&self) -> Duration {
-        Duration::from_micros((self.turn_us * self.pace.rest()) as u64)
+        Duration::from_micros((self.turn_us * self.pace.rest()) as u64).min(LONGEST_REST)
     }
 }
 

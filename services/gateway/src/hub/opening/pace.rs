@@ -8,6 +8,9 @@ const LEAST: f64 = 0.25;
 const LONGER: f64 = 0.1;
 /// What is left of the number where something is slow.
 const FEWER: f64 = 0.75;
+/// A time counts for so many times the usual at most: one that waited for rows that were away would tell for long of what
+/// is over.
+const OUTLIER: f64 = 10.0;
 /// Answers of which there are many tell of a new number.
 const MANY: f64 = 20.0;
 
@@ -46,6 +49,7 @@ impl Timed {
         if self.usual_us.is_nan() {
             (self.usual_us, self.recent_us) = (took_us, took_us);
         }
+        let took_us = took_us.min(OUTLIER * self.usual_us + self.watch.slack_us);
         let weight = match took_us < self.usual_us {
             true => self.watch.faster,
             false if is_calm => self.watch.slower,
@@ -147,6 +151,16 @@ mod tests {
         assert_eq!(pace.limit(), LEAST, "one at least goes on");
         (0..200).for_each(|_| pace.note_read(500_000.0, 1));
         assert!(pace.reads.usual_us > 100_000.0, "rows that are slow by themselves are usual in time");
+    }
+
+    #[test]
+    fn rows_that_were_away_are_soon_forgotten() {
+        let mut pace = Pace::new(64);
+        (0..20).for_each(|_| pace.note_read(3_000.0, 1));
+        (0..20).for_each(|_| pace.note_read(5_000_000.0, 4));
+        assert_eq!(pace.limit(), LEAST);
+        (0..20).for_each(|_| pace.note_read(3_000.0, pace.at_once()));
+        assert!(pace.limit() > 2.0, "{}", pace.limit());
     }
 
     #[test]
