@@ -56,6 +56,11 @@ struct TimedCommand {
 }
 
 impl State {
+    /// Ends the timing of a command, if it is the one that is timed.
+    fn take_timed(&mut self, session: u64, id: u64) -> Option<TimedCommand> {
+        self.timed.take_if(|timed| (timed.session, timed.id) == (session, id))
+    }
+
     /// How long nobody opens before the next one does.
     fn rest(&self) -> Duration {
         Duration::from_micros((self.turn_us * self.pace.rest()) as u64).min(LONGEST_REST)
@@ -90,15 +95,13 @@ impl Opening {
 
     /// A command was not taken: it has no outcome.
     pub fn command_refused(&self, session: u64, id: u64) {
-        let is_it = |timed: &mut TimedCommand| (timed.session, timed.id) == (session, id);
-        self.state.lock().timed.take_if(is_it);
+        self.state.lock().take_timed(session, id);
     }
 
     /// The outcome of a session's command is there.
     pub fn command_ended(&self, origin: &Origin) {
         let mut state = self.state.lock();
-        let is_it = |timed: &mut TimedCommand| (timed.session, timed.id) == (origin.session, origin.id);
-        let Some(timed) = state.timed.take_if(is_it) else { return };
+        let Some(timed) = state.take_timed(origin.session, origin.id) else { return };
         let took_us = (self.now_us)() - timed.began_us;
         let is_calm = timed.was_calm && timed.begun == state.begun;
         state.pace.note_command(took_us.max(0) as f64, is_calm);
