@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use stonechat_model::{ClientId, limits};
 
 use super::{Engine, assert_reads, expiring, log, member, put, read, text, write};
-use crate::{ColumnKind, Key, KeyPart, Range, RowsError, tables};
+use crate::{Column, ColumnKind, Key, KeyPart, Range, RowsError, Table, tables};
 
 /// How long a row may take to expire.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,19 +61,22 @@ pub async fn bulk_reads_span_partitions(engine: &Engine) {
     }
 }
 
+/// A key of a table, in the partition of this number: its last column is the number, every other part is made of its
+/// column's name.
+fn key(table: &'static Table, number: u64) -> Key {
+    let last = table.partition.len() - 1;
+    let columns = table.partition.iter().chain(table.clustering).enumerate();
+    let part = |(place, column): (usize, &Column)| match column.kind {
+        ColumnKind::Text if place == last => KeyPart::from(number.to_string().as_str()),
+        ColumnKind::Number if place == last => KeyPart::from(number),
+        ColumnKind::Text => KeyPart::from(column.name),
+        ColumnKind::Number => KeyPart::from(column.name.len() as u64),
+    };
+    Key::new(table, columns.map(part))
+}
+
 /// Of every declared table rows of two partitions are read at once, which differ in the last column of it.
 pub async fn every_table_is_read_across_partitions(engine: &Engine) {
-    let key = |table: &'static crate::Table, number: u64| {
-        let last = table.partition.len() - 1;
-        let columns = table.partition.iter().chain(table.clustering).enumerate();
-        let part = |(place, column): (usize, &crate::Column)| match column.kind {
-            ColumnKind::Text if place == last => KeyPart::from(number.to_string().as_str()),
-            ColumnKind::Number if place == last => KeyPart::from(number),
-            ColumnKind::Text => KeyPart::from(column.name),
-            ColumnKind::Number => KeyPart::from(column.name.len() as u64),
-        };
-        Key::new(table, columns.map(part))
-    };
     let puts = |table| [put(key(table, 1), 1, table.name), put(key(table, 2), 2, table.name)];
     write(engine, tables::ALL.iter().copied().flat_map(puts)).await;
     for table in tables::ALL {
@@ -85,14 +88,7 @@ pub async fn every_table_is_read_across_partitions(engine: &Engine) {
 
 /// Every declared table takes and gives rows by its own key.
 pub async fn every_table_takes_rows(engine: &Engine) {
-    let key = |table: &'static crate::Table| {
-        let columns = table.partition.iter().chain(table.clustering);
-        let part = |column: &crate::Column| match column.kind {
-            ColumnKind::Text => KeyPart::from(column.name),
-            ColumnKind::Number => KeyPart::from(column.name.len() as u64),
-        };
-        Key::new(table, columns.map(part))
-    };
+    let key = |table| key(table, 1);
     write(engine, tables::ALL.iter().map(|table| put(key(table), 1, table.name))).await;
     for table in tables::ALL {
         assert_reads(engine, &key(table), Some((1, table.name))).await;
