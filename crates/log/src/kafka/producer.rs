@@ -26,7 +26,7 @@ use crate::LogError;
 
 /// How often the thread of a producer looks whether it is to end. What is delivered is told at once; but the last
 /// millisecond of each look is spent spinning, so that a tenth of a second would cost a hundredth of a core.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What became of a record.
 pub(super) type Delivery = oneshot::Receiver<Result<(), KafkaError>>;
