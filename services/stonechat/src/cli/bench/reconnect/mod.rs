@@ -31,7 +31,7 @@ use others::{Others, Sent};
 use session::Session;
 
 /// How long all sessions may take to be in sync again.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 /// How long the sessions of the others may take to open.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(120);
 
