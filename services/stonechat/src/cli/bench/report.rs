@@ -56,9 +56,9 @@ pub(super) struct Report {
 /// Latencies in microseconds.
 pub(super) type Latencies = Histogram<u64>;
 
-/// Latencies up to a minute, three digits exact.
+/// Latencies up to an hour, three digits exact.
 pub(super) fn latencies() -> Latencies {
-    Histogram::new_with_max(60_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are constants"))
+    Histogram::new_with_max(3_600_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are constants"))
 }
 
 /// Adds a latency; beyond the bound it counts as the bound.
