@@ -7,6 +7,7 @@
 //! the next.
 
 mod pace;
+mod timed;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +18,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Sleep;
 use pace::Pace;
+use timed::{TimedCommand, TimedCommands};
 
-/// After so long the outcome of a command is not waited for any more.
-const LOST_US: TimeUs = 10_000_000;
 /// The longest rest: turns that waited for rows that were away tell nothing of the next.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 /// How much the time that a session took to open counts for what the next one is expected to take.
@@ -42,25 +42,10 @@ struct State {
     begun: u64,
     /// How long a turn takes.
     turn_us: f64,
-    /// The command whose outcome is timed: one at a time tells enough.
-    timed: Option<TimedCommand>,
-}
-
-struct TimedCommand {
-    session: u64,
-    id: u64,
-    began_us: TimeUs,
-    /// Whether nobody opened then, and the turns that had begun.
-    was_calm: bool,
-    begun: u64,
+    timed: TimedCommands,
 }
 
 impl State {
-    /// Ends the timing of a command, if it is the one that is timed.
-    fn take_timed(&mut self, session: u64, id: u64) -> Option<TimedCommand> {
-        self.timed.take_if(|timed| (timed.session, timed.id) == (session, id))
-    }
-
     /// How long nobody opens before the next one does.
     fn rest(&self) -> Duration {
         Duration::from_micros((self.turn_us * self.pace.rest()) as u64).min(LONGEST_REST)
@@ -72,7 +57,7 @@ impl Opening {
     pub fn new(most: usize, sleep: Arc<Sleep>, now_us: Arc<dyn Fn() -> TimeUs + Send + Sync>) -> Self {
         let pace = Pace::new(most);
         let granted = pace.at_once();
-        let state = State { pace, granted, taken: 0, begun: 0, turn_us: 0.0, timed: None };
+        let state = State { pace, granted, taken: 0, begun: 0, turn_us: 0.0, timed: TimedCommands::default() };
         Self { turns: Semaphore::new(granted), state: Mutex::new(state), sleep, now_us }
     }
 
@@ -86,22 +71,19 @@ impl Opening {
     /// A command of a session is handed to a router.
     pub fn command_began(&self, session: u64, id: u64) {
         let mut state = self.state.lock();
-        let began_us = (self.now_us)();
-        if state.timed.as_ref().is_none_or(|timed| began_us - timed.began_us > LOST_US) {
-            let (was_calm, begun) = (state.taken == 0, state.begun);
-            state.timed = Some(TimedCommand { session, id, began_us, was_calm, begun });
-        }
+        let command = TimedCommand { began_us: (self.now_us)(), was_calm: state.taken == 0, begun: state.begun };
+        state.timed.began((session, id), command);
     }
 
     /// A command was not taken: it has no outcome.
     pub fn command_refused(&self, session: u64, id: u64) {
-        self.state.lock().take_timed(session, id);
+        self.state.lock().timed.take((session, id));
     }
 
     /// The outcome of a session's command is there.
     pub fn command_ended(&self, origin: &Origin) {
         let mut state = self.state.lock();
-        let Some(timed) = state.take_timed(origin.session, origin.id) else { return };
+        let Some(timed) = state.timed.take((origin.session, origin.id)) else { return };
         let took_us = (self.now_us)() - timed.began_us;
         let is_calm = timed.was_calm && timed.begun == state.begun;
         state.pace.note_command(took_us.max(0) as f64, is_calm);
@@ -231,18 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_that_never_comes_does_not_end_the_timing() {
+    fn a_command_that_was_refused_tells_nothing() {
         let (opening, clock) = opening();
-        opening.command_began(1, 1);
-        opening.command_began(2, 2);
-        opening.command_ended(&Origin { node: String::new(), session: 2, id: 2 });
-        assert!(opening.state.lock().timed.is_some(), "one at a time");
-        clock.fetch_add(LOST_US + 1, Ordering::Relaxed);
-        opening.command_began(3, 3);
-        opening.command_ended(&Origin { node: String::new(), session: 3, id: 3 });
-        assert!(opening.state.lock().timed.is_none());
-        opening.command_began(3, 4);
-        opening.command_refused(3, 4);
-        assert!(opening.state.lock().timed.is_none(), "one that was refused has no outcome");
+        let ends = |id| opening.command_ended(&Origin { node: String::new(), session: 1, id });
+        for id in 0..100 {
+            opening.command_began(1, id);
+            clock.fetch_add(10_000, Ordering::Relaxed);
+            ends(id);
+        }
+        opening.command_began(1, 100);
+        clock.fetch_add(5_000_000, Ordering::Relaxed);
+        opening.command_refused(1, 100);
+        ends(100);
+        let turn = opening.turn().now_or_never().expect("a turn");
+        turn.note(1_000);
+        assert_eq!(opening.state.lock().pace.limit(), 4.0, "nothing became slower");
     }
 }
