@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use stonechat_auth::Verifier;
 use stonechat_gateway::{Encoding, GatewayConfig, Hub, HubDependencies, Next, Rules, Session};
 use stonechat_model::GatewayId;
+use stonechat_proto::v1::ClientFrame;
 use stonechat_quotas::{Clients, Meter};
 use stonechat_rows::Rows;
 use stonechat_rpc::{Control, Delivery, Inbox, Outcome, Presence, RouterLink, SignalDelivery};
@@ -149,14 +150,29 @@ impl GatewayNode {
             match turn {
                 Either::Left((Next::Frames(frames), _)) => frames.into_iter().for_each(|frame| wire.down.send(frame)),
                 Either::Left((Next::Close(_), _)) | Either::Right((None, _)) => break,
-                Either::Right((Some(bytes), _)) => match session.encoding().decode(bytes) {
-                    Ok(frame) => Box::pin(session.handle(frame, self.runtime.now_us())).await,
-                    Err(_) => break,
-                },
+                Either::Right((Some(bytes), _)) => {
+                    let Ok(frame) = session.encoding().decode(bytes) else { break };
+                    if !self.handle(&mut session, frame, &wire).await {
+                        break;
+                    }
+                }
             }
         }
         wire.cut(usize::MAX);
         Box::pin(session.end()).await;
+    }
+
+    /// Has a frame answered, and writes meanwhile what there is to say. Gives whether the session goes on.
+    async fn handle(&self, session: &mut Session, frame: ClientFrame, wire: &Wire) -> bool {
+        let outbox = Arc::clone(session.outbox());
+        let mut handling = Box::pin(session.handle(frame, self.runtime.now_us()));
+        loop {
+            match select(handling.as_mut(), std::pin::pin!(outbox.next(GATHER_BYTES))).await {
+                Either::Left(_) => return true,
+                Either::Right((Next::Frames(frames), _)) => frames.into_iter().for_each(|frame| wire.down.send(frame)),
+                Either::Right((Next::Close(_), _)) => return false,
+            }
+        }
     }
 
     /// The gateway died: its connections break.

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// When a run begins: some time in 2026, as command ids tell their time.
-const START_US: i64 = 1_790_000_000_000_000;
+pub const START_US: i64 = 1_790_000_000_000_000;
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +103,8 @@ const KEY: &str = "key";
 const SECRET: &[u8] = b"a secret of the simulation, long enough for HS256";
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);
 
-fn seed_credentials(rows: &SimRows) {
+/// Writes the tenant, and the key that signs its users' tokens.
+pub fn seed_credentials(rows: &SimRows) {
     let (Ok(tenant), Ok(key)) = (TenantId::parse(TENANT), KeyId::parse(KEY)) else { return };
     let tenant_row = TenantRow { name: TENANT.to_owned(), ..TenantRow::default() };
     let key_row = KeyRow {
@@ -131,7 +132,8 @@ fn seed_files(rows: &SimRows, workload: &Workload) {
     }
 }
 
-fn token(user: &UserId) -> String {
+/// A token of a user, issued when a run begins.
+pub fn token(user: &UserId) -> String {
     let key = KeyId::parse(KEY).ok();
     key.and_then(|key| sign_user_token(&key, SECRET, user, None, START_US, TOKEN_TTL).ok()).unwrap_or_default()
 }
