@@ -262,6 +262,10 @@ config! {
         datacenter: String = String::new(), "text", check::any;
         /// On how many nodes of the datacenter each row is; used when the keyspace is made.
         replication: u32 = 3, "nodes", |v| check::between(*v, 1, 32);
+        /// Talk to them by TLS. Their certificates name their IP addresses.
+        tls: bool = false, "true or false", check::any;
+        /// The authorities that signed their certificates, as PEM; with none, those that the system knows.
+        tls_ca: PathBuf = PathBuf::new(), "path", check::any;
         /// The user.
         user: String = String::new(), "text", check::any;
         /// The user's password.
@@ -286,6 +290,8 @@ config! {
         nodes: Vec<String> = vec!["127.0.0.1:6379".into()], "list of host:port", check::peers;
         /// Talk to them by TLS.
         tls: bool = false, "true or false", check::any;
+        /// The authorities that signed their certificates, as PEM; with none, those that the system knows.
+        tls_ca: PathBuf = PathBuf::new(), "path", check::any;
         /// The user; empty for the default one.
         user: String = String::new(), "text", check::any;
         /// The user's password.

@@ -3,13 +3,17 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use stonechat_backends::cassandra::Cassandra;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use stonechat_backends::{cassandra::Cassandra, certificate::Certificate, server::Size};
 use stonechat_model::now_us;
 use stonechat_rows::{
     Put, Rows, RowsError,
@@ -24,12 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The one server of these tests. It ends with the process.
 static CASSANDRA: OnceCell<Cassandra> = OnceCell::const_new();
+/// What it proves itself with to those who ask by TLS.
+static CERTIFICATE: LazyLock<Certificate> = LazyLock::new(|| Certificate::new().unwrap());
 /// A keyspace is used by one test after the other: making its tables takes seconds.
 static FREE: OnceCell<Vec<(String, Arc<Mutex<()>>)>> = OnceCell::const_new();
 const KEYSPACES: usize = 3;
 
+async fn cassandra() -> Cassandra {
+    Cassandra::single_by_tls(Size::Small, &CERTIFICATE).await.unwrap()
+}
+
 async fn config(keyspace: &str) -> CqlConfig {
-    let cassandra = CASSANDRA.get_or_init(async || Cassandra::single().await.unwrap()).await;
+    let cassandra = CASSANDRA.get_or_init(cassandra).await;
     CqlConfig {
         nodes: vec![cassandra.address()],
         keyspace: keyspace.to_owned(),
@@ -79,6 +89,26 @@ async fn preparing_again_makes_nothing_and_at_once_does_no_harm() {
 async fn a_keyspace_that_was_not_prepared_is_told() {
     let error = CqlRows::open(&config("nothing").await).await.err().unwrap().to_string();
     assert!(error.contains("table events is missing") && error.contains("stonechat admin prepare"), "{error}");
+}
+
+/// A client that believes what this authority signed.
+fn believing(certificate: &Certificate) -> Option<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&certificate.ca).unwrap()).unwrap();
+    Some(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[tokio::test]
+async fn rows_are_read_by_tls_of_those_who_prove_themselves() {
+    let (config, _guard) = keyspace().await;
+    let rows = CqlRows::open(&CqlConfig { tls: believing(&CERTIFICATE), ..config.clone() }).await.unwrap();
+    let key = tables::counter("tls");
+    let put = Put { key: key.clone(), value: vec![1].into(), version: 1, ttl: None };
+    rows.write(vec![put]).await.unwrap();
+    assert!(rows.get(&[key]).await.unwrap()[0].is_some());
+    let other = Certificate::new().unwrap();
+    let error = CqlRows::open(&CqlConfig { tls: believing(&other), ..config }).await.err().unwrap();
+    assert!(matches!(error, RowsError::Unavailable(_)), "{error}");
 }
 
 #[tokio::test]

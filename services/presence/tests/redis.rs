@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -12,13 +13,14 @@ use std::{
 
 use async_trait::async_trait;
 use stonechat_backends::{
+    certificate::Certificate,
     redis::{MASTER, Redis},
     server::until,
 };
 use stonechat_model::{ConversationId, GatewayId, TenantId, UserId, now_us};
 use stonechat_presence::{
     conformance::{Heard, Subject},
-    redis::{RedisConfig, RedisPresence, Topology},
+    redis::{RedisConfig, RedisPresence, Topology, Trust},
 };
 use stonechat_rpc::{Inbox, Presence, TargetQuery};
 use tokio::sync::OnceCell;
@@ -133,11 +135,15 @@ const USERS: usize = 50;
 
 impl Gateway {
     async fn attach(presence: &dyn Presence) -> Self {
+        Self::try_attach(presence).await.unwrap()
+    }
+
+    async fn try_attach(presence: &dyn Presence) -> Result<Self, stonechat_errors::Error> {
         let (id, heard) = (GatewayId::parse("g1").unwrap(), Arc::new(Heard::default()));
-        presence.attach(&id, Arc::clone(&heard) as Arc<dyn Inbox>).await.unwrap();
+        presence.attach(&id, Arc::clone(&heard) as Arc<dyn Inbox>).await?;
         let gateway = Self { id, heard, seen: 0 };
-        gateway.register(presence).await.unwrap();
-        gateway
+        gateway.register(presence).await?;
+        Ok(gateway)
     }
 
     async fn register(&self, presence: &dyn Presence) -> Result<(), stonechat_errors::Error> {
@@ -226,6 +232,34 @@ async fn a_failover_of_sentinels_heals() {
     redis.kill(0);
     println!("master killed: healed after {:?}", heals(presence.as_ref(), &mut gateway).await);
     end.cancel();
+}
+
+/// Presence by TLS finds what was registered there, where the servers' authority is believed, and is not open where
+/// another one is.
+async fn only_the_right_authority(topology: Topology, redis: &Redis, certificate: &Certificate) {
+    let by = |ca: &Path| {
+        let tls = Some(Trust::Ca(std::fs::read(ca).unwrap()));
+        RedisConfig { tls, ..short(topology.clone(), redis.addresses()) }
+    };
+    let end = CancellationToken::new();
+    let other = Certificate::new().unwrap();
+    let (stranger, run) = RedisPresence::open(by(&other.ca), Arc::new(now_us), end.clone()).unwrap();
+    tokio::spawn(run);
+    let presence = open(by(&certificate.ca), &end).await;
+    let mut gateway = Gateway::attach(presence.as_ref()).await;
+    assert!(gateway.is_found(presence.as_ref()).await);
+    assert_eq!(*stranger.ready().borrow(), 0);
+    assert!(Gateway::try_attach(stranger.as_ref()).await.is_err());
+    end.cancel();
+}
+
+#[tokio::test]
+async fn a_server_and_a_cluster_are_reached_by_tls() {
+    let certificate = Certificate::new().unwrap();
+    let redis = Redis::single_by_tls(&certificate).await.unwrap();
+    only_the_right_authority(Topology::Standalone, &redis, &certificate).await;
+    let redis = Redis::cluster_by_tls(&certificate).await.unwrap();
+    only_the_right_authority(Topology::Cluster, &redis, &certificate).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::server::{BackendError, Folder, Program, Server, fetched, free_ports};
+use crate::{
+    certificate::Certificate,
+    server::{BackendError, Folder, Program, Server, Size, fetched, free_ports},
+};
 
 /// What `make backends` fetches.
 const JARS: &str = "cassandra-5.0.9";
@@ -48,14 +51,9 @@ const OPENS: &[&str] = &[
     "java.base/java.net",
     "jdk.management/com.sun.management.internal",
 ];
-/// A small node that starts soon.
+/// Of every node.
 const JAVA: &[&str] = &[
-    "-Xms128m",
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     "-Xss512k",
-    "-XX:MaxDirectMemorySize=128m",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djdk.attach.allowAttachSelf=true",
     "-Djava.net.preferIPv4Stack=true",
@@ -68,6 +66,46 @@ const LOGBACK: &str = r#"<configuration><appender name="out" class="ch.qos.logba
 <encoder><pattern>%-5level %date{ISO8601} %logger{20} %msg%n</pattern></encoder></appender>
 <root level="WARN"><appender-ref ref="out"/></root></configuration>
 "#;
+
+/// How a node of this size compiles and collects garbage.
+fn java(size: Size) -> &'static [&'static str] {
+    match size {
+        Size::Small => {
+            &["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxDirectMemorySize=128m"]
+        }
+        Size::Large => &[
+            "-Xms2g",
+            "-Xmx2g",
+            "-XX:+UseG1GC",
+            "-XX:MaxGCPauseMillis=300",
+            "-XX:+ParallelRefProcEnabled",
+            "-XX:MaxDirectMemorySize=2g",
+        ],
+    }
+}
+
+/// The memory of a node of this size.
+fn memory(size: Size) -> &'static str {
+    match size {
+        Size::Small => {
+            "commitlog_segment_size: 8MiB\n\
+             memtable_heap_space: 64MiB\n\
+             memtable_offheap_space: 64MiB\n\
+             file_cache_size: 16MiB\n\
+             networking_cache_size: 16MiB\n\
+             key_cache_size: 4MiB\n\
+             concurrent_reads: 16\n\
+             concurrent_writes: 16\n"
+        }
+        Size::Large => {
+            "memtable_heap_space: 512MiB\n\
+             memtable_offheap_space: 512MiB\n\
+             file_cache_size: 512MiB\n\
+             networking_cache_size: 64MiB\n\
+             key_cache_size: 100MiB\n"
+        }
+    }
+}
 
 /// A cluster of one node, every acknowledged write of which is on disk.
 #[derive(Debug)]
@@ -83,15 +121,29 @@ impl Cassandra {
     ///
     /// # Errors
     /// It was not fetched, or does not start.
-    pub async fn single() -> Result<Self, BackendError> {
+    pub async fn single(size: Size) -> Result<Self, BackendError> {
+        Self::start(size, None).await
+    }
+
+    /// Starts a node that may be talked to by TLS too, on the same port, and waits until it answers.
+    ///
+    /// # Errors
+    /// It was not fetched, or does not start.
+    pub async fn single_by_tls(size: Size, certificate: &Certificate) -> Result<Self, BackendError> {
+        Self::start(size, Some(certificate)).await
+    }
+
+    async fn start(size: Size, certificate: Option<&Certificate>) -> Result<Self, BackendError> {
         let jars = fetched(JARS)?;
         let folder = Folder::new()?;
         let ports = free_ports(2)?;
         let (port, storage) = (ports[0], ports[1]);
         folder.write("tmp/.keep", "")?;
         folder.write("logback.xml", LOGBACK)?;
-        folder.write("cassandra.yaml", &settings(folder.path(), port, storage))?;
-        let server = Server::start(program(&jars, folder.path()))?;
+        let mut settings = settings(size, folder.path(), port, storage);
+        settings.extend(certificate.map(by_tls));
+        folder.write("cassandra.yaml", &settings)?;
+        let server = Server::start(program(size, &jars, folder.path()))?;
         let mut cassandra = Self { port, server, _folder: folder };
         cassandra.ready().await?;
         Ok(cassandra)
@@ -140,7 +192,7 @@ impl Cassandra {
     }
 }
 
-fn program(jars: &Path, folder: &Path) -> Program {
+fn program(size: Size, jars: &Path, folder: &Path) -> Program {
     let path = folder.display();
     let of_folder = [
         format!("-Djava.io.tmpdir={path}/tmp"),
@@ -154,7 +206,7 @@ fn program(jars: &Path, folder: &Path) -> Program {
         packages.iter().flat_map(move |package| [option.to_owned(), format!("{package}=ALL-UNNAMED")])
     };
     Program::new("java", folder)
-        .with(JAVA.iter().copied())
+        .with(JAVA.iter().chain(java(size)).copied())
         .with(of_folder)
         .with(each("--add-exports", EXPORTS))
         .with(each("--add-opens", OPENS))
@@ -162,7 +214,7 @@ fn program(jars: &Path, folder: &Path) -> Program {
         .with(["org.apache.cassandra.service.CassandraDaemon"])
 }
 
-fn settings(folder: &Path, port: u16, storage: u16) -> String {
+fn settings(size: Size, folder: &Path, port: u16, storage: u16) -> String {
     let path = folder.display();
     format!(
         "cluster_name: test\n\
@@ -182,17 +234,21 @@ fn settings(folder: &Path, port: u16, storage: u16) -> String {
          hints_directory: {path}/hints\n\
          cdc_raw_directory: {path}/cdc\n\
          commitlog_sync: batch\n\
-         commitlog_segment_size: 8MiB\n\
-         memtable_heap_space: 64MiB\n\
-         memtable_offheap_space: 64MiB\n\
-         file_cache_size: 16MiB\n\
-         networking_cache_size: 16MiB\n\
-         key_cache_size: 4MiB\n\
          counter_cache_size: 0MiB\n\
-         concurrent_reads: 16\n\
-         concurrent_writes: 16\n\
          concurrent_compactors: 1\n\
-         auto_snapshot: false\n"
+         auto_snapshot: false\n\
+         {}",
+        memory(size)
+    )
+}
+
+fn by_tls(Certificate { both, ca, .. }: &Certificate) -> String {
+    format!(
+        "client_encryption_options:\n  enabled: true\n  optional: true\n  require_client_auth: false\n  \
+         keystore: {}\n  truststore: {}\n  ssl_context_factory:\n    \
+         class_name: org.apache.cassandra.security.PEMBasedSslContextFactory\n",
+        both.display(),
+        ca.display()
     )
 }
 

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::server::{BackendError, Folder, Program, Server, fetched, free_ports};
+use crate::server::{BackendError, Folder, Program, Server, Size, fetched, free_ports};
 
 /// What `make backends` fetches.
 const JARS: &str = "kafka-4.4.0";
@@ -21,16 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A request for the versions of the protocol, the one that every broker answers: length, key 18, version 0,
 /// correlation 1, no client id.
 const VERSIONS_REQUEST: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
-/// Small brokers that start soon.
-const JAVA: &[&str] = &[
-    "-Xms64m",
-    "-Xmx256m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xss512k",
-    "-XX:MaxDirectMemorySize=64m",
-    "-XX:+ExitOnOutOfMemoryError",
-];
+/// Of brokers of every size.
+const JAVA: &[&str] = &["-Xss512k", "-XX:+ExitOnOutOfMemoryError"];
 
 /// A cluster of brokers. Its topics are as durable as a production cluster's: nothing about them is set here.
 #[derive(Debug)]
@@ -51,19 +43,19 @@ impl Kafka {
     ///
     /// # Errors
     /// It was not fetched, or does not start.
-    pub async fn single() -> Result<Self, BackendError> {
-        Self::start(1).await
+    pub async fn single(size: Size) -> Result<Self, BackendError> {
+        Self::start(size, 1).await
     }
 
     /// Starts three brokers, and waits until they answer.
     ///
     /// # Errors
     /// They were not fetched, or do not start.
-    pub async fn three() -> Result<Self, BackendError> {
-        Self::start(3).await
+    pub async fn three(size: Size) -> Result<Self, BackendError> {
+        Self::start(size, 3).await
     }
 
-    async fn start(count: usize) -> Result<Self, BackendError> {
+    async fn start(size: Size, count: usize) -> Result<Self, BackendError> {
         let jars = fetched(JARS)?;
         let folder = Folder::new()?;
         let ports = free_ports(2 * count)?;
@@ -74,7 +66,7 @@ impl Kafka {
             let properties = properties(index, clients, controllers, &own);
             let file = folder.write(&format!("broker{}/server.properties", index + 1), &properties)?;
             format_storage(&jars, &own, &file)?;
-            let program = java(&jars, &own).with(["kafka.Kafka".to_owned(), file.display().to_string()]);
+            let program = java(size, &jars, &own).with(["kafka.Kafka".to_owned(), file.display().to_string()]);
             brokers.push(Broker { port: *port, server: Server::start(program)? });
         }
         let mut kafka = Self { brokers, _folder: folder };
@@ -134,15 +126,27 @@ impl Kafka {
     }
 }
 
-fn java(jars: &Path, folder: &Path) -> Program {
+/// How a broker of this size compiles and collects garbage.
+fn options(size: Size) -> &'static [&'static str] {
+    match size {
+        Size::Small => {
+            &["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxDirectMemorySize=64m"]
+        }
+        Size::Large => {
+            &["-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"]
+        }
+    }
+}
+
+fn java(size: Size, jars: &Path, folder: &Path) -> Program {
     let classes = jars.join("*").display().to_string();
-    Program::new("java", folder).with(JAVA.iter().copied()).with(["-cp".to_owned(), classes])
+    Program::new("java", folder).with(JAVA.iter().chain(options(size)).copied()).with(["-cp".to_owned(), classes])
 }
 
 fn format_storage(jars: &Path, folder: &Path, properties: &Path) -> Result<(), BackendError> {
     let properties = properties.display().to_string();
     let tool = ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", &properties];
-    java(jars, folder).with(tool).run()
+    java(Size::Small, jars, folder).with(tool).run()
 }
 
 fn properties(index: usize, clients: &[u16], controllers: &[u16], folder: &Path) -> String {

@@ -4,6 +4,7 @@
 //! or its process ends, however that happens.
 
 pub mod cassandra;
+pub mod certificate;
 pub mod clamd;
 pub mod haproxy;
 pub mod kafka;

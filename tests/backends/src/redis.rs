@@ -7,7 +7,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::server::{BackendError, Folder, Program, Server, free_ports, until};
+use crate::{
+    certificate::Certificate,
+    server::{BackendError, Folder, Program, Server, free_ports, until},
+};
 
 /// How long a server may take to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +33,16 @@ pub struct Redis {
 #[derive(Debug)]
 struct Node {
     port: u16,
+    /// Where it talks by TLS, beside the port of the tests' own calls.
+    tls_port: Option<u16>,
     server: Server,
+}
+
+/// How a server talks by TLS.
+fn by_tls(Certificate { cert, key, ca, .. }: &Certificate, port: u16) -> Vec<String> {
+    let files = [("--tls-cert-file", cert), ("--tls-key-file", key), ("--tls-ca-cert-file", ca)];
+    let files = files.into_iter().flat_map(|(name, file)| [name.to_owned(), file.display().to_string()]);
+    files.chain(["--tls-port", &port.to_string(), "--tls-auth-clients", "no"].map(ToOwned::to_owned)).collect()
 }
 
 fn address(port: u16) -> String {
@@ -43,7 +55,15 @@ impl Redis {
     /// # Errors
     /// It is not installed, or does not start.
     pub async fn single() -> Result<Self, BackendError> {
-        Self::start(1, |_, _| Vec::new()).await
+        Self::start(1, None, |_, _| Vec::new()).await
+    }
+
+    /// One server, which is reached by TLS.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub async fn single_by_tls(certificate: &Certificate) -> Result<Self, BackendError> {
+        Self::start(1, Some(certificate), |_, _| Vec::new()).await
     }
 
     /// A cluster of three masters.
@@ -51,11 +71,26 @@ impl Redis {
     /// # Errors
     /// They are not installed, do not start or do not find each other.
     pub async fn cluster() -> Result<Self, BackendError> {
+        Self::cluster_by(None).await
+    }
+
+    /// A cluster of three masters, which are reached by TLS and reach each other so.
+    ///
+    /// # Errors
+    /// They are not installed, do not start or do not find each other.
+    pub async fn cluster_by_tls(certificate: &Certificate) -> Result<Self, BackendError> {
+        Self::cluster_by(Some(certificate)).await
+    }
+
+    async fn cluster_by(certificate: Option<&Certificate>) -> Result<Self, BackendError> {
         let buses = free_ports(3)?;
-        let redis = Self::start(3, |index, _| {
+        let redis = Self::start(3, certificate, |index, _| {
             let bus = buses[index].to_string();
             let mut arguments =
                 vec!["--cluster-enabled".to_owned(), "yes".to_owned(), "--cluster-port".to_owned(), bus];
+            if certificate.is_some() {
+                arguments.extend(["--tls-cluster".to_owned(), "yes".to_owned()]);
+            }
             arguments.extend(["--cluster-node-timeout".to_owned(), GONE_MS.to_string()]);
             arguments
         })
@@ -88,7 +123,7 @@ impl Redis {
     /// # Errors
     /// They are not installed or do not start.
     pub async fn sentinel() -> Result<Self, BackendError> {
-        let mut redis = Self::start(2, |index, ports| match index {
+        let mut redis = Self::start(2, None, |index, ports| match index {
             0 => Vec::new(),
             _ => vec!["--replicaof".to_owned(), "127.0.0.1".to_owned(), ports[0].to_string()],
         })
@@ -104,7 +139,7 @@ impl Redis {
             let own = redis._folder.path().join(&name);
             let program =
                 Program::new("redis-server", &own).with([file.display().to_string(), "--sentinel".to_owned()]);
-            redis.sentinels.push(Node { port, server: Server::start(program)? });
+            redis.sentinels.push(Node { port, tls_port: None, server: Server::start(program)? });
         }
         // A failover needs sentinels that know each other, and a replica that they know.
         let agree = async || {
@@ -127,16 +162,23 @@ impl Redis {
         }
     }
 
-    async fn start(count: usize, more: impl Fn(usize, &[u16]) -> Vec<String>) -> Result<Self, BackendError> {
+    async fn start(
+        count: usize,
+        certificate: Option<&Certificate>,
+        more: impl Fn(usize, &[u16]) -> Vec<String>,
+    ) -> Result<Self, BackendError> {
         let folder = Folder::new()?;
         let ports = free_ports(count)?;
+        let tls_ports = free_ports(if certificate.is_some() { count } else { 0 })?;
         let mut servers = Vec::with_capacity(count);
         for (index, port) in ports.iter().enumerate() {
             let own = folder.path().join(format!("redis{index}"));
             let port_text = port.to_string();
             let arguments = ["--bind", "127.0.0.1", "--port", &port_text, "--save", "", "--appendonly", "no"];
-            let program = Program::new("redis-server", &own).with(arguments).with(more(index, &ports));
-            servers.push(Node { port: *port, server: Server::start(program)? });
+            let tls_port = tls_ports.get(index).copied();
+            let tls = certificate.zip(tls_port).map(|(it, port)| by_tls(it, port)).unwrap_or_default();
+            let program = Program::new("redis-server", &own).with(arguments).with(tls).with(more(index, &ports));
+            servers.push(Node { port: *port, tls_port, server: Server::start(program)? });
         }
         let mut redis = Self { servers, sentinels: Vec::new(), _folder: folder };
         for server in 0..count {
@@ -145,9 +187,9 @@ impl Redis {
         Ok(redis)
     }
 
-    /// `host:port` of each server.
+    /// `host:port` where clients reach each server.
     pub fn addresses(&self) -> Vec<String> {
-        self.servers.iter().map(|node| address(node.port)).collect()
+        self.servers.iter().map(|node| address(node.tls_port.unwrap_or(node.port))).collect()
     }
 
     /// `host:port` of each sentinel.
@@ -188,7 +230,7 @@ impl Redis {
     /// # Errors
     /// It does not in time, or has ended.
     pub async fn ready(&mut self, server: usize) -> Result<(), BackendError> {
-        let Node { port, server } = &mut self.servers[server];
+        let Node { port, server, .. } = &mut self.servers[server];
         let port = *port;
         let answers = || async move { call(port, &["PING"]).await.is_ok_and(|reply| reply.starts_with("+PONG")) };
         server.ready(PATIENCE, answers).await

@@ -62,6 +62,15 @@ impl BackendError {
     }
 }
 
+/// How much a server of Java is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Starts soon and needs little: for tests of what is right.
+    Small,
+    /// Compiles and collects garbage as in production, with memory for a million rows: for what is measured.
+    Large,
+}
+
 /// Where `make backends` puts what it fetches: `STONECHAT_BACKENDS`, or a folder of the user's cache.
 pub fn fetched(name: &str) -> Result<PathBuf, BackendError> {
     let folder = match (env::var_os("STONECHAT_BACKENDS"), env::var_os("HOME")) {

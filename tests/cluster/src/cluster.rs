@@ -11,7 +11,7 @@ use stonechat_backends::{
     proxy::Proxy,
     redis::Redis,
     s3::{self, S3},
-    server::{BackendError, Folder, Program, free_ports},
+    server::{BackendError, Folder, Program, Size, free_ports},
 };
 
 use crate::{Demo, Process, demo_tenant, storm::Named};
@@ -78,6 +78,8 @@ pub struct Plan {
     pub routers: usize,
     /// Storage processes; with more than one the rows are in Cassandra.
     pub storages: usize,
+    /// How much the backends are made for.
+    pub size: Size,
     /// Presence processes, over one Redis.
     pub presences: usize,
     /// Processes for webhooks.
@@ -103,6 +105,7 @@ impl Plan {
             gateways: 2,
             routers: 2,
             storages: 2,
+            size: Size::Small,
             presences: 1,
             webhooks: 1,
             files: 2,
@@ -184,10 +187,11 @@ impl Backends {
         let cassandra = async {
             match plan.storages {
                 0 | 1 => Ok(None),
-                _ => Cassandra::single().await.map(Some),
+                _ => Cassandra::single(plan.size).await.map(Some),
             }
         };
-        let kafka = async { if plan.brokers < 3 { Kafka::single().await } else { Kafka::three().await } };
+        let kafka =
+            async { if plan.brokers < 3 { Kafka::single(plan.size).await } else { Kafka::three(plan.size).await } };
         let s3 = async {
             match plan.files {
                 0 => Ok(None),

@@ -13,7 +13,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
-use stonechat_backends::{kafka::Kafka, server::until};
+use stonechat_backends::{
+    kafka::Kafka,
+    server::{Size, until},
+};
 use stonechat_commands::CommandRequest;
 use stonechat_log::{CommandLog, CommandSource, KafkaCommandLog, KafkaConfig, KafkaEventStream, LogError, prepare};
 use stonechat_model::{ClientId, ConversationId, GatewayId, LogId, LogKey, TenantId, UserId, now_us};
@@ -47,7 +50,7 @@ impl World {
     async fn new() -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
-        let kafka = Kafka::single().await.unwrap();
+        let kafka = Kafka::single(Size::Small).await.unwrap();
         let config = KafkaConfig {
             brokers: kafka.bootstrap(),
             partitions: 6,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stonechat_backends::kafka::Kafka;
+use stonechat_backends::{kafka::Kafka, server::Size};
 use stonechat_log::{CommandLog, EventStream, KafkaCommandLog, KafkaConfig, KafkaEventStream, LogError, prepare};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 
 /// Three brokers, and topics on each of them.
 async fn three(append_timeout: Duration) -> (Kafka, KafkaConfig, tempfile::TempDir) {
-    let kafka = Kafka::three().await.unwrap();
+    let kafka = Kafka::three(Size::Small).await.unwrap();
     let config = KafkaConfig { replication: 3, min_insync_replicas: 2, append_timeout, ..config(kafka.bootstrap()) };
     let (rows, folder) = rows();
     prepare(&config, rows.as_ref()).await.unwrap();
@@ -90,7 +90,7 @@ async fn too_few_brokers_are_a_retryable_error_in_time_and_pass() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_at_once() {
-    let mut kafka = Kafka::single().await.unwrap();
+    let mut kafka = Kafka::single(Size::Small).await.unwrap();
     let config = KafkaConfig { append_timeout: Duration::from_secs(20), ..config(kafka.bootstrap()) };
     let (rows, _folder) = rows();
     prepare(&config, rows.as_ref()).await.unwrap();

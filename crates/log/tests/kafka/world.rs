@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use stonechat_backends::kafka::Kafka;
+use stonechat_backends::{kafka::Kafka, server::Size};
 use stonechat_log::{KafkaCommandLog, KafkaConfig, KafkaEventStream, prepare};
 use stonechat_rows::{EmbeddedRows, EmbeddedRowsConfig, Rows};
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ pub async fn broker() -> Arc<Kafka> {
     if let Some(kafka) = shared.upgrade() {
         return kafka;
     }
-    let kafka = Arc::new(Kafka::single().await.unwrap());
+    let kafka = Arc::new(Kafka::single(Size::Small).await.unwrap());
     *shared = Arc::downgrade(&kafka);
     kafka
 }

@@ -1,12 +1,14 @@
 //! How ScyllaDB is reached and used.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// How ScyllaDB or Cassandra is reached and used.
 #[derive(Clone)]
 pub struct CqlConfig {
     /// `host:port` of some nodes.
     pub nodes: Vec<String>,
+    /// Talk to them by TLS, by the IP addresses that their certificates name; `None`: in the clear.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The keyspace.
     pub keyspace: String,
     /// The datacenter whose nodes are asked; `None`: the one of the node that answers.
@@ -23,6 +25,7 @@ impl fmt::Debug for CqlConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CqlConfig")
             .field("nodes", &self.nodes)
+            .field("tls", &self.tls.is_some())
             .field("keyspace", &self.keyspace)
             .field("datacenter", &self.datacenter)
             .field("user", &self.credentials.as_ref().map(|(user, _)| user))
@@ -36,6 +39,7 @@ impl Default for CqlConfig {
     fn default() -> Self {
         Self {
             nodes: vec!["127.0.0.1:9042".to_owned()],
+            tls: None,
             keyspace: "stonechat".to_owned(),
             datacenter: None,
             credentials: None,

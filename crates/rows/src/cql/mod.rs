@@ -88,6 +88,7 @@ async fn connect(config: &CqlConfig, policy: Arc<dyn LoadBalancingPolicy>) -> Re
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .tcp_nodelay(true)
+        .tls_context(config.tls.clone())
         .connection_timeout(config.request_timeout)
         .default_execution_profile_handle(profile.into_handle());
     if let Some((user, password)) = &config.credentials {

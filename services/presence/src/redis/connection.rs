@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, RedisConnectionInfo, RedisError, TlsMode, Value,
+    PushInfo, RedisConnectionInfo, RedisError, TlsCertificates, TlsMode, Value,
     aio::MultiplexedConnection,
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -24,7 +24,7 @@ use stonechat_errors::Error;
 use stonechat_model::limits;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{RedisConfig, Topology};
+use super::{RedisConfig, Topology, Trust};
 
 /// Commands to a cluster at once, each to the node that has its slot.
 const CLUSTER_AT_ONCE: usize = 256;
@@ -231,7 +231,9 @@ async fn each(wire: ClusterConnection, commands: Vec<Cmd>) -> Result<Vec<Value>,
 
 impl Source {
     fn new(config: &RedisConfig, pushed: &Pushes) -> Result<Self, RedisError> {
-        let addresses = config.nodes.iter().map(|node| address(node, config.tls)).collect::<Result<Vec<_>, _>>()?;
+        let addresses =
+            config.nodes.iter().map(|node| address(node, config.tls.is_some())).collect::<Result<Vec<_>, _>>()?;
+        let certificates = config.tls.as_ref().map(certificates);
         Ok(match &config.topology {
             Topology::Standalone => {
                 let address = addresses.into_iter().next().ok_or_else(|| invalid("there is no server"))?;
@@ -242,7 +244,11 @@ impl Source {
                         info = info.set_username(user);
                     }
                 }
-                Self::Standalone(Client::open(address.into_connection_info()?.set_redis_settings(info))?)
+                let info = address.into_connection_info()?.set_redis_settings(info);
+                Self::Standalone(match certificates {
+                    Some(certificates) => Client::build_with_tls(info, certificates)?,
+                    None => Client::open(info)?,
+                })
             }
             Topology::Sentinel { master } => {
                 let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
@@ -253,10 +259,12 @@ impl Source {
                         builder = builder.set_client_to_redis_username(user);
                     }
                 }
-                if config.tls {
+                if let Some(certificates) = certificates {
                     builder = builder
                         .set_client_to_redis_tls_mode(TlsMode::Secure)
-                        .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+                        .set_client_to_redis_certificates(certificates.clone())
+                        .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                        .set_client_to_sentinel_certificates(certificates);
                 }
                 Self::Sentinel(tokio::sync::Mutex::new(builder.build()?))
             }
@@ -272,8 +280,8 @@ impl Source {
                         builder = builder.username(user);
                     }
                 }
-                if config.tls {
-                    builder = builder.tls(TlsMode::Secure);
+                if let Some(certificates) = certificates {
+                    builder = builder.tls(TlsMode::Secure).certs(certificates);
                 }
                 Self::Cluster(builder.build()?)
             }
@@ -310,6 +318,14 @@ impl Pushes {
             Ok(())
         }
     }
+}
+
+fn certificates(trust: &Trust) -> TlsCertificates {
+    let root_cert = match trust {
+        Trust::System => None,
+        Trust::Ca(pem) => Some(pem.clone()),
+    };
+    TlsCertificates { client_tls: None, root_cert }
 }
 
 fn address(node: &str, tls: bool) -> Result<ConnectionAddr, RedisError> {

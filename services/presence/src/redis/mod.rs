@@ -56,8 +56,8 @@ pub struct RedisConfig {
     pub topology: Topology,
     /// `host:port` of the server, the sentinels, or some nodes of the cluster.
     pub nodes: Vec<String>,
-    /// Talk to them by TLS.
-    pub tls: bool,
+    /// Talk to them by TLS; `None`: in the clear.
+    pub tls: Option<Trust>,
     /// User, which may be empty, and password.
     pub credentials: Option<(String, String)>,
     /// What keys begin with.
@@ -73,13 +73,22 @@ impl Default for RedisConfig {
         Self {
             topology: Topology::Standalone,
             nodes: vec!["127.0.0.1:6379".to_owned()],
-            tls: false,
+            tls: None,
             credentials: None,
             prefix: "stonechat".to_owned(),
             lease: Duration::from_secs(15),
             call_timeout: Duration::from_secs(1),
         }
     }
+}
+
+/// Whose certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of the authorities that the system knows.
+    System,
+    /// Those that the authorities of this PEM signed, and no others.
+    Ca(Vec<u8>),
 }
 
 /// A configuration that cannot be.

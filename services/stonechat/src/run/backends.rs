@@ -217,7 +217,7 @@ fn s3_blobs(_: &Config) -> Result<BlobsConfig, RunError> {
 
 #[cfg(feature = "cluster")]
 async fn cql_rows(config: &Config) -> Result<Arc<dyn Rows>, RunError> {
-    Ok(stonechat_rows::cql::CqlRows::open(&super::settings::cql(config)).await?)
+    Ok(stonechat_rows::cql::CqlRows::open(&super::settings::cql(config)?).await?)
 }
 
 /// Makes the keyspace and the tables where the rows are kept in CQL; gives what was made.
@@ -227,7 +227,7 @@ pub async fn prepare_rows(config: &Config) -> Result<Vec<String>, RunError> {
         return Ok(Vec::new());
     }
     let replication = stonechat_rows::cql::Replication(config.cql.replication);
-    Ok(stonechat_rows::cql::prepare(&super::settings::cql(config), replication).await?.made)
+    Ok(stonechat_rows::cql::prepare(&super::settings::cql(config)?, replication).await?.made)
 }
 
 #[cfg(not(feature = "cluster"))]
@@ -249,7 +249,7 @@ impl Opening<'_> {
     }
 
     async fn redis_presence(&self) -> Result<Arc<dyn Presence>, RunError> {
-        let config = super::settings::redis(self.config);
+        let config = super::settings::redis(self.config)?;
         let opened = stonechat_presence::redis::RedisPresence::open(config, Arc::new(now_us), self.end.clone());
         let (presence, run) = opened.map_err(|error| RunError::Refused(error.to_string()))?;
         tokio::spawn(run);

@@ -12,6 +12,8 @@ pub mod role;
 mod roles;
 #[cfg(feature = "cluster")]
 mod settings;
+#[cfg(feature = "cluster")]
+mod trust;
 
 use std::{
     net::SocketAddr,

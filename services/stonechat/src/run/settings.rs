@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use stonechat_config::{Config, KafkaProtocol, RedisTopology};
 use stonechat_log::{GroupProtocol, KafkaConfig};
-use stonechat_presence::redis::{RedisConfig, Topology};
+use stonechat_presence::redis::{RedisConfig, Topology, Trust};
 use stonechat_rows::cql::CqlConfig;
+
+use super::{RunError, trust};
 
 /// Of Kafka.
 pub fn kafka(config: &Config) -> KafkaConfig {
@@ -35,33 +37,41 @@ pub fn kafka(config: &Config) -> KafkaConfig {
 }
 
 /// Of ScyllaDB or Cassandra.
-pub fn cql(config: &Config) -> CqlConfig {
+///
+/// # Errors
+/// The authorities of its certificates cannot be read.
+pub fn cql(config: &Config) -> Result<CqlConfig, RunError> {
     let cql = &config.cql;
-    CqlConfig {
+    Ok(CqlConfig {
         nodes: cql.nodes.clone(),
+        tls: cql.tls.then(|| trust::client("cql.tls_ca", &cql.tls_ca)).transpose()?,
         keyspace: cql.keyspace.clone(),
         datacenter: (!cql.datacenter.is_empty()).then(|| cql.datacenter.clone()),
         credentials: (!cql.user.is_empty()).then(|| (cql.user.clone(), cql.password.expose().to_owned())),
         request_timeout: Duration::from_millis(cql.request_timeout_ms),
         in_flight: cql.in_flight,
-    }
+    })
 }
 
 /// Of Redis.
-pub fn redis(config: &Config) -> RedisConfig {
+///
+/// # Errors
+/// The authorities of its certificates cannot be read.
+pub fn redis(config: &Config) -> Result<RedisConfig, RunError> {
     let redis = &config.redis;
     let has_credentials = !redis.user.is_empty() || !redis.password.expose().is_empty();
-    RedisConfig {
+    let trust = || trust::authorities("redis.tls_ca", &redis.tls_ca).map(|pem| pem.map_or(Trust::System, Trust::Ca));
+    Ok(RedisConfig {
         topology: match redis.topology {
             RedisTopology::Standalone => Topology::Standalone,
             RedisTopology::Sentinel => Topology::Sentinel { master: redis.master.clone() },
             RedisTopology::Cluster => Topology::Cluster,
         },
         nodes: redis.nodes.clone(),
-        tls: redis.tls,
+        tls: redis.tls.then(trust).transpose()?,
         credentials: has_credentials.then(|| (redis.user.clone(), redis.password.expose().to_owned())),
         prefix: redis.prefix.clone(),
         lease: Duration::from_secs(config.presence.lease_s),
         call_timeout: Duration::from_millis(redis.call_timeout_ms),
-    }
+    })
 }

@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use serde_json::Value;
+use stonechat_backends::server::Size;
 use stonechat_cluster_tests::{Cluster, Demo, Kind, Plan};
 use tokio::process::Command;
 
@@ -110,6 +111,10 @@ struct Row {
     figures: Value,
 }
 
+/// How long a new cluster takes messages that are not measured, and how many a second.
+const WARM_UP_S: u32 = 45;
+const WARM_UP_RATE: u32 = 500;
+
 /// Columns of CPU: processes whose names begin so.
 const PARTS: [&str; 8] = ["gateway", "router", "storage", "presence", "api", "kafka", "cassandra", "redis"];
 
@@ -121,11 +126,14 @@ impl Bench<'_> {
             ("STONECHAT_GATEWAY__COMMANDS_PER_S".to_owned(), many.clone()),
             ("STONECHAT_GATEWAY__COMMANDS_BURST".to_owned(), many),
             ("STONECHAT_TELEMETRY__LOG_FILTER".to_owned(), "warn".to_owned()),
+            // As many processes as there are here have less than a core each.
+            ("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned()),
         ];
         Plan {
             gateways: size,
             routers: size,
             storages,
+            size: Size::Large,
             partitions: self.arguments.partitions,
             webhooks: 0,
             files: 0,
@@ -144,6 +152,8 @@ impl Bench<'_> {
         for size in &self.arguments.sizes {
             let cluster = Cluster::start(&self.plan(*size, self.arguments.storages)).await?;
             let target = target(&cluster, &cluster.demo().await?);
+            // Servers of Java compile what they do often: what that costs is no message's.
+            self.bench_for(WARM_UP_S, &self.of_rate(WARM_UP_RATE, &target)).await?;
             for rate in &self.arguments.rates {
                 let figures = self.bench(&self.of_rate(*rate, &target)).await?;
                 rows.push(Row { what: format!("{size} gateways, {size} routers, {}", named(*rate)), figures });
@@ -206,7 +216,11 @@ impl Bench<'_> {
 
     /// Runs `stonechat bench`; gives its figures.
     async fn bench(&self, command: &[String]) -> Result<Value, Failure> {
-        let seconds = self.arguments.seconds.to_string();
+        self.bench_for(self.arguments.seconds, command).await
+    }
+
+    async fn bench_for(&self, seconds: u32, command: &[String]) -> Result<Value, Failure> {
+        let seconds = seconds.to_string();
         let mut bench = Command::new(&self.program);
         bench.arg("bench").args(command).args(["--json", "--seconds", &seconds]).kill_on_drop(true);
         // It tells there how far it is, and why it failed.

@@ -75,6 +75,10 @@ pub(super) struct ReconnectReport {
     others_before_p99_ms: Option<f64>,
     others_meanwhile_p50_ms: Option<f64>,
     others_meanwhile_p99_ms: Option<f64>,
+    /// When all had been in sync for a while: what came before the kill, the making of their conversations above all,
+    /// may still have been at work in the stores before it.
+    others_after_p50_ms: Option<f64>,
+    others_after_p99_ms: Option<f64>,
     others_messages: usize,
     others_errors: u64,
 }
@@ -153,10 +157,13 @@ pub(super) async fn reconnect(args: &ReconnectArgs, server: Server) -> Result<Re
     all_in_sync(&shared, users).await?;
     let until = Instant::now();
     let storm = storm.end(&shared.server);
+    sleep(args.bench.warm_up()).await;
+    let quiet_from = Instant::now();
+    sleep(args.bench.measured()).await;
     let sent = others.end().await;
     shared.over.cancel();
     drop(sessions);
-    let measured = Measured { users, calm, storm, calm_from, killed, until, sent };
+    let measured = Measured { users, calm, storm, calm_from, killed, until, quiet_from, sent };
     Ok(measured.report(&shared, args))
 }
 
@@ -184,12 +191,13 @@ struct Measured {
     killed: Instant,
     /// When all were in sync.
     until: Instant,
+    quiet_from: Instant,
     sent: Sent,
 }
 
 impl Measured {
     fn report(self, shared: &Shared, args: &ReconnectArgs) -> ReconnectReport {
-        let Self { users, calm, storm, calm_from, killed, until, sent } = self;
+        let Self { users, calm, storm, calm_from, killed, until, quiet_from, sent } = self;
         let share = storm.seconds / calm.seconds;
         let extra = |name: &String, used: u64| {
             let before = calm.by_process.get(name).map_or(0.0, |us| float(*us) * share);
@@ -200,6 +208,7 @@ impl Measured {
         let ours = by_process.iter().filter(|(name, _)| shared.server.pid_of(name).is_some()).map(|(_, us)| us).sum();
         let took = shared.took.lock();
         let (before, meanwhile) = (sent.within(calm_from, killed), sent.within(killed, until));
+        let after = sent.within(quiet_from, Instant::now());
         ReconnectReport {
             sessions: users,
             conversations: args.conversations,
@@ -213,6 +222,8 @@ impl Measured {
             others_before_p99_ms: quantile_ms(&before, 0.99),
             others_meanwhile_p50_ms: quantile_ms(&meanwhile, 0.5),
             others_meanwhile_p99_ms: quantile_ms(&meanwhile, 0.99),
+            others_after_p50_ms: quantile_ms(&after, 0.5),
+            others_after_p99_ms: quantile_ms(&after, 0.99),
             others_messages: sent.sent.len(),
             others_errors: sent.errors,
         }
