@@ -60,7 +60,10 @@ pub fn cql(config: &Config) -> Result<CqlConfig, RunError> {
 pub fn redis(config: &Config) -> Result<RedisConfig, RunError> {
     let redis = &config.redis;
     let has_credentials = !redis.user.is_empty() || !redis.password.expose().is_empty();
-    let trust = || trust::authorities("redis.tls_ca", &redis.tls_ca).map(|pem| pem.map_or(Trust::System, Trust::Ca));
+    let trust = || {
+        let authorities = trust::authorities("redis.tls_ca", &redis.tls_ca)?;
+        Ok::<_, RunError>(authorities.map_or(Trust::System, |(pem, _)| Trust::Ca(pem)))
+    };
     Ok(RedisConfig {
         topology: match redis.topology {
             RedisTopology::Standalone => Topology::Standalone,

@@ -9,43 +9,43 @@ use rustls::{
 
 use super::RunError;
 
-/// The PEM of the authorities that signed a backend's certificates; `None`: those that the system knows.
+/// The authorities that signed a backend's certificates, with their PEM; `None`: those that the system knows.
 ///
 /// # Errors
-/// The file of this key cannot be read, or has no certificate.
-pub fn authorities(key: &str, file: &Path) -> Result<Option<Vec<u8>>, RunError> {
+/// The file of this key cannot be read, has no certificate, or one that is no authority's.
+pub fn authorities(key: &str, file: &Path) -> Result<Option<(Vec<u8>, RootCertStore)>, RunError> {
     if file.as_os_str().is_empty() {
         return Ok(None);
     }
     let refused = |reason: &dyn std::fmt::Display| RunError::Refused(format!("{key}: {}: {reason}", file.display()));
     let pem = std::fs::read(file).map_err(|error| refused(&error))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    match certificates.map_err(|error| refused(&error))?.is_empty() {
-        true => Err(refused(&"there is no certificate in it")),
-        false => Ok(Some(pem)),
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| refused(&error))?;
+        roots.add(certificate).map_err(|error| refused(&error))?;
     }
+    if roots.is_empty() {
+        return Err(refused(&"there is no certificate in it"));
+    }
+    Ok(Some((pem, roots)))
 }
 
 /// A client that believes them.
 ///
 /// # Errors
-/// One of them is no authority's certificate, or the system knows none.
+/// The file of this key cannot be used, or the system knows no authorities.
 pub fn client(key: &str, file: &Path) -> Result<Arc<ClientConfig>, RunError> {
-    let mut roots = RootCertStore::empty();
-    match authorities(key, file)? {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(&pem).flatten() {
-                let refused = |error| RunError::Refused(format!("{key}: {}: {error}", file.display()));
-                roots.add(certificate).map_err(refused)?;
-            }
-        }
+    let roots = match authorities(key, file)? {
+        Some((_, roots)) => roots,
         None => {
-            let (found, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if found == 0 {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
                 return Err(RunError::Refused(format!("{key}: the system knows no authorities")));
             }
+            roots
         }
-    }
+    };
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
@@ -79,8 +79,9 @@ mod tests {
     fn the_authorities_of_a_file_are_believed() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let file = file(&made.cert.pem());
-        assert_eq!(authorities("cql.tls_ca", file.path()).expect("read"), Some(made.cert.pem().into_bytes()));
+        let (pem, roots) = authorities("cql.tls_ca", file.path()).expect("read").expect("some");
+        assert_eq!((pem, roots.len()), (made.cert.pem().into_bytes(), 1));
         client("cql.tls_ca", file.path()).expect("a client");
-        assert_eq!(authorities("cql.tls_ca", Path::new("")).expect("nothing to read"), None);
+        assert!(authorities("cql.tls_ca", Path::new("")).expect("nothing to read").is_none());
     }
 }
