@@ -29,8 +29,12 @@ use crate::{
 
 /// How often the lease is renewed and expired tokens are looked for.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// How often every session checks its heads, whether or not there is a doubt.
-const RECHECK_EVERY: Duration = Duration::from_secs(300);
+/// How often everything is registered again, whether or not there is a doubt.
+const REGISTER_EVERY: Duration = Duration::from_secs(300);
+/// How often a session checks its heads, whether or not there is a doubt: that costs what opening it does, so each of
+/// them does so in another step of that time.
+const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+const LOOK_STEPS: u32 = 900;
 /// The pause before presence is asked again at the start.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Work items in progress at once.
@@ -128,8 +132,8 @@ impl Gateway {
             }
         };
         let workers = futures::future::join_all((0..WORKERS).map(|_| work()));
-        let upkeep =
-            async { tokio::join!(workers, hub.end_rests(), hub.write_notes(), self.renew_lease(), self.recheck()) };
+        let regular = async { tokio::join!(self.renew_lease(), self.register_again(), self.look_again()) };
+        let upkeep = async { tokio::join!(workers, hub.end_rests(), hub.write_notes(), regular) };
         shutdown.run_until_cancelled(Box::pin(upkeep)).await;
         self.end.cancel();
         self.tasks.close();
@@ -152,11 +156,19 @@ impl Gateway {
         }
     }
 
-    async fn recheck(&self) {
-        let mut every = tokio::time::interval_at(tokio::time::Instant::now() + RECHECK_EVERY, RECHECK_EVERY);
+    async fn register_again(&self) {
+        let mut every = tokio::time::interval_at(tokio::time::Instant::now() + REGISTER_EVERY, REGISTER_EVERY);
         loop {
             every.tick().await;
-            self.hub.unsure();
+            self.hub.register_again();
+        }
+    }
+
+    async fn look_again(&self) {
+        let mut every = tokio::time::interval(LOOK_EVERY / LOOK_STEPS);
+        for step in (0..LOOK_STEPS).cycle() {
+            every.tick().await;
+            self.hub.look_again(step.into(), LOOK_STEPS.into());
         }
     }
 

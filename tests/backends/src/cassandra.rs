@@ -102,7 +102,8 @@ fn memory(size: Size) -> &'static str {
              memtable_offheap_space: 512MiB\n\
              file_cache_size: 512MiB\n\
              networking_cache_size: 64MiB\n\
-             key_cache_size: 100MiB\n"
+             key_cache_size: 100MiB\n\
+             column_index_size: 4KiB\n"
         }
     }
 }

@@ -48,7 +48,8 @@ pub struct GatewayNode {
     /// Its node.
     pub node: Node,
     runtime: Runtime,
-    hub: Arc<Hub>,
+    /// What it drives.
+    pub hub: Arc<Hub>,
     is_ready: Arc<Mutex<bool>>,
     ready: Arc<Bell>,
     wires: Arc<Mutex<Vec<Wire>>>,
@@ -184,7 +185,8 @@ impl GatewayNode {
 /// A hub's inbox whose deliveries are traced.
 struct Overheard {
     runtime: Runtime,
-    hub: Arc<Hub>,
+    /// What it drives.
+    pub hub: Arc<Hub>,
 }
 
 impl Inbox for Overheard {

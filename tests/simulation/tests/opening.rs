@@ -1,5 +1,5 @@
 //! Sessions that wait for their turn to open: their clients hear that the server is there, and what became of their
-//! users meanwhile counts.
+//! users meanwhile counts. Those that are open look at their heads now and then, each in its step of the time.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{
@@ -104,6 +104,12 @@ impl World {
         Self { runtime, faults, rows, gateway }
     }
 
+    /// Reads go on.
+    fn go_on(&self) {
+        self.rows.goes_on.store(true, Ordering::Relaxed);
+        self.rows.bell.ring();
+    }
+
     fn pass(&self, us: i64) {
         let until = self.runtime.now_us() + us;
         while self.runtime.now_us() < until {
@@ -152,8 +158,7 @@ fn whoever_waits_for_a_turn_hears_of_the_server_and_opens_only_while_their_token
         let row = UserRow { revoked_before_us: START_US + SECOND_US, ..UserRow::default() };
         let key = tables::user(&TenantId::parse(TENANT).unwrap(), &user(AT_ONCE + 1));
         world.rows.rows.seed_row(&Put { key, value: row.encode_to_vec().into(), version: 1, ttl: None });
-        world.rows.goes_on.store(true, Ordering::Relaxed);
-        world.rows.bell.ring();
+        world.go_on();
         world.pass(10 * SECOND_US);
         for heard in opening.iter().chain([&waiting]) {
             let heard = heard.lock();
@@ -164,4 +169,30 @@ fn whoever_waits_for_a_turn_hears_of_the_server_and_opens_only_while_their_token
         let tells = |it: &server_frame::Kind| matches!(it, server_frame::Kind::Page(_) | server_frame::Kind::Synced(_));
         assert!(heard.is_closed && !heard.frames.iter().any(tells), "seed {seed}: {:?}", heard.frames);
     }
+}
+
+#[test]
+fn each_session_looks_at_its_heads_in_one_step_of_the_time() {
+    const STEPS: u64 = 3;
+    let world = World::new(1);
+    world.go_on();
+    let sessions: Vec<_> = (0..5).map(|number| world.hello(number)).collect();
+    let looks = || -> Vec<usize> {
+        let is_look = |it: &&server_frame::Kind| matches!(it, server_frame::Kind::Synced(_));
+        sessions.iter().map(|heard| heard.lock().frames.iter().filter(is_look).count()).collect()
+    };
+    assert_eq!(looks(), [1; 5], "each is open");
+    let mut in_steps = Vec::new();
+    for step in 0..STEPS {
+        let before: usize = looks().iter().sum();
+        world.gateway.hub.look_again(step, STEPS);
+        world.pass(SECOND_US);
+        in_steps.push(looks().iter().sum::<usize>() - before);
+    }
+    assert_eq!(looks(), [2; 5], "once each");
+    assert!(in_steps.iter().all(|it| (1..=2).contains(it)), "not all in the same step: {in_steps:?}");
+
+    world.gateway.hub.register_again();
+    world.pass(SECOND_US);
+    assert_eq!(looks(), [2; 5], "to be registered again costs no reads");
 }

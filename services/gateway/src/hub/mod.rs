@@ -7,7 +7,8 @@
 //! - [`Hub::end_rests`] beside them: what was held to be written together.
 //! - [`Hub::write_notes`] beside them: what is to be known of devices.
 //! - [`Hub::renew`] every few seconds, well within presence's lease.
-//! - [`Hub::unsure`](Inbox::unsure) whenever something may have been missed, and every few minutes anyway.
+//! - [`Hub::unsure`](Inbox::unsure) whenever something may have been missed.
+//! - [`Hub::register_again`] and [`Hub::look_again`] every so often even so.
 //! - [`Hub::tick`] every few seconds with the time: closes sessions whose tokens expired.
 //! - one [`Session`](crate::Session) per connection: frames go into `Session::handle`, what it has to say comes out of
 //!   its outbox, and `Session::end` when the connection is gone.

@@ -33,6 +33,10 @@ impl State {
         self.by_id.values().cloned().collect()
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.by_id.keys().copied()
+    }
+
     pub fn get(&self, id: u64) -> Option<&Arc<Attached>> {
         self.by_id.get(&id)
     }

@@ -41,6 +41,10 @@ pub enum Work {
     Release(Channel),
     /// Something may have been missed: register everything again, and have every session check its heads.
     Recheck,
+    /// Register everything again, though nothing tells that it was lost.
+    Register,
+    /// These sessions check their heads, though nothing tells that they missed something.
+    Look(Vec<u64>),
 }
 
 impl Hub {
@@ -74,6 +78,8 @@ impl Hub {
             Work::Credentials(tenant) => self.check_credentials(tenant).await,
             Work::Release(channel) => self.release_channel(channel).await,
             Work::Recheck => self.recheck().await,
+            Work::Register => self.register().await,
+            Work::Look(sessions) => self.look(sessions).await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "gateway upkeep failed and will be tried again");
@@ -107,6 +113,19 @@ impl Hub {
             } else {
                 self.note_still_open(&session, now_us);
             }
+        }
+    }
+
+    /// Registers everything again, whether or not there is a doubt.
+    pub fn register_again(&self) {
+        self.push_work(Work::Register);
+    }
+
+    /// Has a share of the sessions, that of this step of so many, check their heads whether or not there is a doubt.
+    pub fn look_again(&self, step: u64, steps: u64) {
+        let sessions: Vec<u64> = self.state.lock().ids().filter(|id| id % steps == step).collect();
+        if !sessions.is_empty() {
+            self.push_work(Work::Look(sessions));
         }
     }
 
@@ -161,6 +180,24 @@ impl Hub {
         if !presence.renew(id).await? {
             presence.attach(id, inbox).await?;
         }
+        self.register().await?;
+        let sessions = self.all();
+        let pauses = u32::try_from(sessions.len() / RECHECK_AT_ONCE).unwrap_or(u32::MAX);
+        for some in sessions.chunks(RECHECK_AT_ONCE) {
+            for session in some {
+                session.forget_commands();
+                self.look_at(session).await?;
+            }
+            if let Some(pause) = RECHECK_SPREAD.checked_div(pauses) {
+                (self.dependencies.sleep)(pause).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers everything. Whoever finds that the lease lapsed has more to do than that.
+    async fn register(&self) -> Result<(), Error> {
+        let (presence, id) = (&self.dependencies.presence, &self.config.id);
         let (users, channels, watched) = {
             let mut state = self.state.lock();
             state.forget_told();
@@ -171,20 +208,22 @@ impl Hub {
         for (tenant, user) in watched {
             presence.watch(id, &tenant, &[user]).await?;
         }
-        let sessions = self.all();
-        let pauses = u32::try_from(sessions.len() / RECHECK_AT_ONCE).unwrap_or(u32::MAX);
-        for some in sessions.chunks(RECHECK_AT_ONCE) {
-            for session in some {
-                session.forget_commands();
-                self.check_credential(session).await?;
-                self.check_interests(session).await?;
-                self.tell_heads(session).await?;
-            }
-            if let Some(pause) = RECHECK_SPREAD.checked_div(pauses) {
-                (self.dependencies.sleep)(pause).await;
-            }
+        Ok(())
+    }
+
+    async fn look(&self, sessions: &[u64]) -> Result<(), Error> {
+        let known = |id: &u64| self.state.lock().get(*id).cloned();
+        for session in sessions.iter().filter_map(known) {
+            self.look_at(&session).await?;
         }
         Ok(())
+    }
+
+    /// Has a session check what it can have missed to be told.
+    async fn look_at(&self, session: &Arc<Attached>) -> Result<(), Error> {
+        self.check_credential(session).await?;
+        self.check_interests(session).await?;
+        self.tell_heads(session).await
     }
 
     /// Closes a session whose credential is good no more: that may have been told when it could not be heard.
