@@ -4,12 +4,12 @@
 //! waits behind their reads. So two times tell how much the rows bear: that of one small read, the same for every session
 //! that opens, and that until the outcome of a command, which is what those who are open notice. While both take about as
 //! long as when nobody opens, more open at once, and fewer where one takes longer; at last one opens, with a rest before
-//! the next.
+//! the next, but never fewer than some in a second.
 
 mod pace;
 mod timed;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use stonechat_model::TimeUs;
@@ -19,11 +19,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Sleep;
 use pace::Pace;
 use timed::{TimedCommand, TimedCommands};
-
-/// The longest rest: turns that waited for rows that were away tell nothing of the next.
-const LONGEST_REST: Duration = Duration::from_millis(500);
-/// How much the time that a session took to open counts for what the next one is expected to take.
-const RECENT: f64 = 0.2;
 
 /// The turns of sessions that open, in the order in which they come.
 pub(crate) struct Opening {
@@ -40,16 +35,7 @@ struct State {
     taken: usize,
     /// Turns that ever began.
     begun: u64,
-    /// How long a turn takes.
-    turn_us: f64,
     timed: TimedCommands,
-}
-
-impl State {
-    /// How long nobody opens before the next one does.
-    fn rest(&self) -> Duration {
-        Duration::from_micros((self.turn_us * self.pace.rest()) as u64).min(LONGEST_REST)
-    }
 }
 
 impl Opening {
@@ -57,7 +43,7 @@ impl Opening {
     pub fn new(most: usize, sleep: Arc<Sleep>, now_us: Arc<dyn Fn() -> TimeUs + Send + Sync>) -> Self {
         let pace = Pace::new(most);
         let granted = pace.at_once();
-        let state = State { pace, granted, taken: 0, begun: 0, turn_us: 0.0, timed: TimedCommands::default() };
+        let state = State { pace, granted, taken: 0, begun: 0, timed: TimedCommands::default() };
         Self { turns: Semaphore::new(granted), state: Mutex::new(state), sleep, now_us }
     }
 
@@ -103,7 +89,7 @@ impl Turn<'_> {
         let Some(opening) = self.opening else { return };
         // Never closed.
         let Ok(permit) = opening.turns.acquire().await else { return };
-        let rest = opening.state.lock().rest();
+        let rest = opening.state.lock().pace.rest();
         if !rest.is_zero() {
             (opening.sleep)(rest).await;
         }
@@ -117,7 +103,7 @@ impl Turn<'_> {
         let (Some(opening), Some((permit, began_us))) = (self.opening, self.permit.take()) else { return };
         let took_us = (opening.now_us)() - began_us;
         let mut state = opening.state.lock();
-        state.turn_us += RECENT * (took_us.max(0) as f64 - state.turn_us);
+        state.pace.note_turn(took_us.max(0) as f64);
         state.taken -= 1;
         if state.granted > state.pace.at_once() {
             state.granted -= 1;
@@ -194,13 +180,13 @@ mod tests {
             clock.fetch_add(took_us, Ordering::Relaxed);
             opening.command_ended(&Origin { node: String::new(), session: 7, id });
         };
-        (0..100).for_each(|id| command(id, 10_000));
+        (0..100).for_each(|id| command(id, 1_000));
         for round in 0..200 {
             let turn = opening.turn().now_or_never().expect("a turn");
             turn.note(1_000);
-            (0..20).for_each(|id| command(id, 30_000));
+            (0..20).for_each(|id| command(id, 3_000));
             drop(turn);
-            let rests = opening.state.lock().rest();
+            let rests = opening.state.lock().pace.rest();
             if !rests.is_zero() {
                 assert!(round > 4, "the number goes down step by step");
                 assert!(opening.turn().now_or_never().is_none(), "the next one waits");

@@ -1,9 +1,17 @@
 //! The decision how many sessions open at once.
 
+use std::time::Duration;
+
 /// Sessions that open at once to begin with.
 const AT_FIRST: f64 = 4.0;
 /// One at least opens, in so much of the time; the rest of it belongs to those that are open.
 const LEAST: f64 = 0.25;
+/// So many at least open in a second, whatever that does to the others: whoever waits has no chat at all.
+const LEAST_PER_S: f64 = 10.0;
+/// As long as no more than so many at once are needed for that: rows that have no end to their trouble get no more.
+const SURE: f64 = 8.0;
+/// How much the time that a session took to open counts for what the next one is expected to take.
+const RECENT: f64 = 0.2;
 /// How much more of the time one opens in after each, where nothing is slow.
 const LONGER: f64 = 0.1;
 /// What is left of the number where something is slow.
@@ -72,12 +80,14 @@ pub(super) struct Pace {
     limit: f64,
     reads: Timed,
     commands: Timed,
+    /// How long a session takes to open.
+    turn_us: f64,
 }
 
 impl Pace {
     pub fn new(most: usize) -> Self {
         let most = most.max(1) as f64;
-        Self { most, limit: AT_FIRST.min(most), reads: Timed::new(READS), commands: Timed::new(COMMANDS) }
+        Self { most, limit: AT_FIRST.min(most), reads: Timed::new(READS), commands: Timed::new(COMMANDS), turn_us: 0.0 }
     }
 
     /// How many open at once.
@@ -90,9 +100,20 @@ impl Pace {
         self.limit
     }
 
-    /// How much of the time that opening took nobody opens after it.
-    pub fn rest(&self) -> f64 {
-        (1.0 / self.limit - 1.0).max(0.0)
+    /// How long nobody opens before the next one does.
+    pub fn rest(&self) -> Duration {
+        Duration::from_micros((self.turn_us * (1.0 / self.limit - 1.0).max(0.0)) as u64)
+    }
+
+    /// A session took so long to open.
+    pub fn note_turn(&mut self, took_us: f64) {
+        self.turn_us += RECENT * (took_us - self.turn_us);
+        self.limit = self.limit.max(self.least());
+    }
+
+    /// What the number does not go below.
+    fn least(&self) -> f64 {
+        (LEAST_PER_S * self.turn_us / 1e6).clamp(LEAST, SURE).min(self.most)
     }
 
     /// The outcome of a command took so long; calm is that nobody opened meanwhile.
@@ -108,7 +129,7 @@ impl Pace {
             let knows =
                 if are_reads_slow { self.reads.since_fewer >= self.limit } else { self.commands.since_fewer >= MANY };
             if knows {
-                self.limit = (self.limit * FEWER).max(LEAST);
+                self.limit = (self.limit * FEWER).max(self.least());
                 (self.reads.since_fewer, self.commands.since_fewer) = (0.0, 0.0);
             }
         } else if self.limit < 1.0 {
@@ -151,6 +172,25 @@ mod tests {
         assert_eq!(pace.limit(), LEAST, "one at least goes on");
         (0..200).for_each(|_| pace.note_read(500_000.0, 1));
         assert!(pace.reads.usual_us > 100_000.0, "rows that are slow by themselves are usual in time");
+    }
+
+    #[test]
+    fn those_who_wait_get_on_however_slow_it_is() {
+        for (turn_us, at_least) in [(1_000.0, LEAST), (60_000.0, 0.6), (500_000.0, 5.0), (60_000_000.0, SURE)] {
+            let mut pace = Pace::new(64);
+            (0..20).for_each(|_| pace.note_read(3_000.0, 1));
+            for _ in 0..200 {
+                pace.note_turn(turn_us);
+                pace.note_read(500_000.0, 4);
+            }
+            assert!((pace.limit() - at_least).abs() < 0.01, "{turn_us} us: {}", pace.limit());
+            let a_second = 1e6 / (turn_us + pace.rest().as_micros() as f64) * pace.at_once() as f64;
+            // Turns are whole.
+            assert!(a_second >= 0.8 * LEAST_PER_S - 0.1 || pace.limit() == SURE, "{turn_us} us: {a_second} a second");
+        }
+        let mut pace = Pace::new(2);
+        (0..100).for_each(|_| pace.note_turn(10_000_000.0));
+        assert_eq!(pace.limit(), 2.0, "never more than at most");
     }
 
     #[test]
@@ -201,6 +241,6 @@ mod tests {
     #[test]
     fn one_opens_all_the_time_where_it_is_told_nothing() {
         let pace = Pace::new(1);
-        assert_eq!((pace.at_once(), pace.rest()), (1, 0.0));
+        assert_eq!((pace.at_once(), pace.rest()), (1, Duration::ZERO));
     }
 }
