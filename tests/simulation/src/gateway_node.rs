@@ -185,8 +185,7 @@ impl GatewayNode {
 /// A hub's inbox whose deliveries are traced.
 struct Overheard {
     runtime: Runtime,
-    /// What it drives.
-    pub hub: Arc<Hub>,
+    hub: Arc<Hub>,
 }
 
 impl Inbox for Overheard {

@@ -129,12 +129,14 @@ impl Hub {
         }
     }
 
+    /// Those of these sessions that are still here.
+    fn known(&self, sessions: &[u64]) -> impl Iterator<Item = Arc<Attached>> {
+        sessions.iter().filter_map(|id| self.state.lock().get(*id).cloned())
+    }
+
     /// Has sessions follow a channel. What was missed before is found by the head, which is read afterwards.
     async fn follow(&self, channel: &Channel, sessions: &[u64]) -> Result<(), Error> {
-        let sessions: Vec<Arc<Attached>> = {
-            let state = self.state.lock();
-            sessions.iter().filter_map(|id| state.get(*id).cloned()).collect()
-        };
+        let sessions: Vec<Arc<Attached>> = self.known(sessions).collect();
         self.add_interest(&sessions, std::slice::from_ref(channel)).await?;
         for session in &sessions {
             let read = self.views.conversation(&session.tenant, Some(&session.user), &channel.1).await;
@@ -154,8 +156,7 @@ impl Hub {
     /// Tells sessions the head of a conversation that their user's log has just taken up. Until then it was in no
     /// list of theirs, so what they missed of it meanwhile no look at their heads could tell.
     pub(crate) async fn tell_joined(&self, conversation: &Channel, sessions: &[u64]) -> Result<(), Error> {
-        let known = |id: &u64| self.state.lock().get(*id).cloned();
-        for session in sessions.iter().filter_map(known) {
+        for session in self.known(sessions) {
             let read = self.views.conversation(&session.tenant, Some(&session.user), &conversation.1).await;
             match read {
                 Ok(found) if found.kind() == ConversationKind::Channel => {
@@ -212,8 +213,7 @@ impl Hub {
     }
 
     async fn look(&self, sessions: &[u64]) -> Result<(), Error> {
-        let known = |id: &u64| self.state.lock().get(*id).cloned();
-        for session in sessions.iter().filter_map(known) {
+        for session in self.known(sessions) {
             self.look_at(&session).await?;
         }
         Ok(())
